@@ -1,0 +1,51 @@
+"""What every script does around its work: a log that is also seen, and mistakes said in one sentence.
+
+Takes the object that Snakemake gives to scripts (only its ``log`` is used); gives a context to work in.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from dnatune.errors import UserError
+
+LOGGER = logging.getLogger("dnatune")
+
+
+@contextmanager
+def job(snakemake: Any) -> Iterator[logging.Logger]:
+    """Log to the rule's log file and to the screen while the block runs.
+
+    A ``UserError`` ends the script with exit code 1 and its one sentence; any other exception is a bug of
+    ours and keeps its traceback. Both reach the log and the screen.
+    """
+    log_path = snakemake.log[0] if len(snakemake.log) else None
+    handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
+    if log_path:
+        os.makedirs(os.path.dirname(log_path) or ".", exist_ok=True)
+        # Appending keeps the lines of a killed attempt: the story of a fold stays readable in one place.
+        handlers.append(logging.FileHandler(log_path, mode="a", encoding="utf-8"))
+    formatter = logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S")
+    for handler in handlers:
+        handler.setFormatter(formatter)
+        LOGGER.addHandler(handler)
+    LOGGER.setLevel(logging.INFO)
+    LOGGER.propagate = False
+    try:
+        yield LOGGER
+    except UserError as mistake:
+        LOGGER.error("Error: %s", mistake)
+        sys.exit(1)
+    except Exception:
+        LOGGER.error("This is a fault in dnatune, please report it:\n%s", traceback.format_exc())
+        sys.exit(1)
+    finally:
+        for handler in handlers:
+            LOGGER.removeHandler(handler)
+            handler.close()
