@@ -1,0 +1,32 @@
+"""Rule records: match, clean and filter sequences and labels. See ``dnatune.records``."""
+
+from dnatune.job import job
+from dnatune.records import Settings, read_records
+
+with job(snakemake) as log:
+    summary = read_records(
+        Settings.from_config(snakemake.params.data, snakemake.params.filter),
+        snakemake.output.records,
+        snakemake.output.removed,
+        snakemake.output.summary,
+    )
+    log.info(
+        "%d sequences read, %d kept: %d in %d classes to train with, %d in %d classes that are too rare",
+        summary["sequences_read"],
+        summary["records_kept"],
+        summary["records_known"],
+        summary["classes_known"],
+        summary["records_known_unknown"],
+        summary["classes_known_unknown"],
+    )
+    for reason, count in summary["removed"].items():
+        log.info("removed.tsv: %d %s", count, reason)
+    conflicts = summary["conflicts"]
+    if conflicts["sequences"]:
+        log.info(
+            "%d sequences have two or more labels (%d records, %s): none can exceed %.4f accuracy",
+            conflicts["sequences"],
+            conflicts["records"],
+            conflicts["policy"],
+            conflicts["best_accuracy"],
+        )
