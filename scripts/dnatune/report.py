@@ -1,0 +1,269 @@
+"""The report: one HTML file that needs nothing else, from the tables of a run.
+
+A ``Run`` (tables, figures, settings) goes in; the text of report.html comes out. Words are made in
+``report_words``, tables in ``report_tables``; the look is in workflow/report.
+"""
+
+from __future__ import annotations
+
+import base64
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+
+from dnatune import report_files, report_tables, report_words
+from dnatune.errors import UserError
+from dnatune.report_words import Estimate, Sentence
+
+HEADLINE = ("accuracy", "f1_macro", "pr_auc_macro", "log_loss")
+FIGURES = {
+    "class_balance": "Class balance",
+    "folds": "Records of each role in each fold",
+    "model_comparison": "Models against baselines on the test parts",
+    "learning_curves": "Learning curves with the train-validation gap",
+    "precision_recall": "Precision-recall curves on the test parts",
+    "reliability": "Reliability before and after calibration",
+    "confusions": "The most frequent confusions",
+    "per_class_f1_vs_size": "F1 of each class against its size",
+}
+
+
+@dataclass
+class Run:
+    """Everything the report speaks of; the tables are those of the files with the same names."""
+
+    title: str
+    name: str
+    summary: Mapping[str, Any]
+    labels_summary: Mapping[str, Any]
+    label_map: Mapping[str, Any]
+    audit: Mapping[str, Any]
+    removed: pd.DataFrame
+    balance: pd.DataFrame
+    metrics: pd.DataFrame
+    comparison: pd.DataFrame
+    paired: pd.DataFrame
+    language_models: Sequence[str]
+    baselines: Sequence[str]
+    history: pd.DataFrame = field(default_factory=pd.DataFrame)
+    confusions: pd.DataFrame = field(default_factory=pd.DataFrame)
+    benchmarks: pd.DataFrame = field(default_factory=pd.DataFrame)
+    unknowns: pd.DataFrame = field(default_factory=pd.DataFrame)
+    runs: Sequence[Mapping[str, Any]] = ()
+    calibrations: Sequence[Mapping[str, Any]] = ()
+    figures: Mapping[str, Path] = field(default_factory=dict)
+    captions: Mapping[str, str] = field(default_factory=dict)
+    config: Mapping[str, Any] = field(default_factory=dict)
+    left_out: Sequence[str] = ()
+    library_versions: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def best(self) -> str | None:
+        """The language model the answer speaks of, chosen on validation; with none, the best baseline."""
+        return report_tables.best_model(self.metrics, self.language_models or self.baselines)
+
+
+def caption(path: str | Path) -> str:
+    """Return the text of a caption file (.rst with plain paragraphs) on one line."""
+    return " ".join(Path(path).read_text("utf-8").split())
+
+
+def as_data_uri(path: str | Path) -> str:
+    """Return an SVG file as an address that holds the picture itself (an image, so it can run no script)."""
+    return "data:image/svg+xml;base64," + base64.b64encode(Path(path).read_bytes()).decode("ascii")
+
+
+def answer(run: Run) -> list[Sentence]:
+    """Return the answer in words: data, accuracy, certainty, baselines, overfitting, imbalance."""
+    classes = len(run.label_map.get("label2id") or {})
+    sentences = [report_words.data_sentence(run.summary, classes)]
+    if run.best is None:
+        return [*sentences, Sentence("How well are they told apart?", "No model was run.")]
+    nothing = Estimate(math.nan)
+    own, raw = (report_tables.estimates(run.comparison, run.best, s) for s in ("calibrated", "raw"))
+    language = run.best in run.language_models
+    who = f"The language model {run.best}" if language else f"The baseline {run.best}"
+    if language and len(run.language_models) > 1:
+        who = f"The best of {len(run.language_models)} language models on validation, {run.best},"
+    sentences += [
+        report_words.accuracy_sentence(who, own.get("accuracy", nothing), own.get("f1_macro", nothing)),
+        report_words.certainty_sentence(
+            raw.get("ece", nothing), own.get("ece", nothing), own.get("log_loss", nothing)
+        ),
+    ]
+    if language:
+        rivals = {name: report_tables.estimates(run.comparison, name) for name in run.baselines}
+        gaps = [entry.get("gap") for entry in run.runs if entry["model"] == run.best]
+        sentences += [
+            report_words.baseline_sentence(run.best, rivals, own, run.paired),
+            report_words.overfitting_sentence(gaps, report_tables.rises(run.history, run.best)),
+        ]
+    if run.labels_summary.get("statement"):
+        sentences.append(Sentence("Are the classes even?", str(run.labels_summary["statement"])))
+    return sentences
+
+
+def big_numbers(run: Run) -> list[dict[str, str]]:
+    """Return the four headline numbers of the best model with their spread in words."""
+    own = report_tables.estimates(run.comparison, run.best) if run.best else {}
+    rows = []
+    for name in HEADLINE:
+        value, words = own.get(name, Estimate(math.nan, folds=0)), report_words.metric(name)
+        rows.append(
+            {
+                "name": words.name,
+                "meaning": words.meaning,
+                "value": report_words.number(value.mean),
+                "spread": report_words.spread(value) if value.folds else "not measured",
+                "direction": "more is better" if words.more_is_better else "less is better",
+            }
+        )
+    return rows
+
+
+def model_rows(run: Run) -> list[dict[str, Any]]:
+    """Return one row per model and stage for the table of models against baselines."""
+    table = run.comparison[run.comparison["split"] == "test"]
+    top = sorted({m for m in table["metric"] if m.startswith("top_") and m.endswith("_accuracy")})
+    shown = [
+        "accuracy",
+        "f1_macro",
+        "pr_auc_macro",
+        "log_loss",
+        "ece",
+        *top[:1],
+        "mcc",
+        "roc_auc_macro",
+        "brier",
+    ]
+    rows = []
+    for model in dict.fromkeys([*run.language_models, *run.baselines, *table["model"]]):
+        stages = {
+            stage: report_tables.estimates(run.comparison, model, stage) for stage in ("raw", "calibrated")
+        }
+        if not stages["raw"] and not stages["calibrated"]:
+            continue
+        has_calibrated = ((table["model"] == model) & (table["stage"] == "calibrated")).any()
+        for stage in ("raw", "calibrated") if has_calibrated else ("raw",):
+            rows.append(
+                {
+                    "model": model,
+                    "kind": "language model" if model in run.language_models else "baseline",
+                    "stage": stage,
+                    "best": model == run.best,
+                    "values": [stages[stage].get(name) for name in shown],
+                }
+            )
+    return [{"columns": [(name, report_words.metric(name)) for name in shown], "rows": rows}]
+
+
+def tables(run: Run, top_k: int = 50) -> dict[str, pd.DataFrame]:
+    """Return the tables that are also written as report/tables/<name>.tsv."""
+    return {
+        "models": report_tables.models(run.comparison, run.language_models, run.calibrations),
+        "per_class": report_tables.per_class(run.metrics, run.balance, run.best),
+        "removed_reasons": report_tables.removed_reasons(run.summary, run.removed),
+        "confusions": report_tables.confusions(run.confusions, run.best, top_k),
+        "time_and_memory": report_tables.time_and_memory(run.runs, run.benchmarks),
+    }
+
+
+def versions(run: Run) -> dict[str, str]:
+    """Return package versions; where the jobs ran with different ones, all of them are named."""
+    seen: dict[str, set[str]] = {name: {str(v)} for name, v in run.library_versions.items()}
+    for entry in run.runs:
+        for name, version in (entry.get("versions") or {}).items():
+            seen.setdefault(name, set()).add(str(version))
+    return {name: " and ".join(sorted(found)) for name, found in sorted(seen.items())}
+
+
+def render(run: Run, template: str | Path, css: str | Path, js: str | Path) -> str:
+    """Return the whole report as HTML. Every value from data or config is escaped by the template engine."""
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters.update(
+        number=report_words.number,
+        percent=report_words.percent,
+        spread=report_words.spread,
+        seconds=_seconds,
+        gap=lambda value: "" if value is None or _missing(value) else value,
+    )
+    unknown = [name for name in run.figures if name not in FIGURES]
+    if unknown:
+        raise UserError(f"unknown figure '{unknown[0]}', expected one of: {', '.join(FIGURES)}.")
+    figures = {
+        name: {
+            "title": title,
+            "source": as_data_uri(run.figures[name]),
+            "caption": run.captions.get(name, title + "."),
+        }
+        for name, title in FIGURES.items()
+        if name in run.figures
+    }
+    models = sorted(
+        {entry["model"] for entry in run.runs if entry.get("gap") is not None},
+        key=list(run.language_models).index,
+    )
+    return environment.from_string(Path(template).read_text("utf-8")).render(
+        run=run,
+        answer=answer(run),
+        big_numbers=big_numbers(run),
+        figures=figures,
+        tables={name: table.to_dict("records") for name, table in tables(run).items()},
+        models=model_rows(run)[0],
+        gaps={model: [e.get("gap") for e in run.runs if e["model"] == model] for model in models},
+        setups=report_tables.setups(run.runs),
+        calibration_notes=report_tables.notes(run.calibrations),
+        checks=report_files.audit_checks(run.audit),
+        paired=run.paired.to_dict("records"),
+        unknown_words=report_words.unknowns_sentence(_of(run.unknowns, run.best))
+        if len(run.unknowns)
+        else "",
+        unknowns=run.unknowns.to_dict("records"),
+        metric=report_words.metric,
+        glossary={name: words for name, words in report_words.METRICS.items() if words.meaning},
+        versions=versions(run),
+        config=yaml.safe_dump(_plain(run.config), sort_keys=False, allow_unicode=True),
+        # Both files are ours and part of the repository; nothing of the data ever enters them.
+        css=Markup(Path(css).read_text("utf-8")),
+        js=Markup(Path(js).read_text("utf-8")),
+    )
+
+
+def _of(table: pd.DataFrame, model: str | None) -> pd.DataFrame:
+    mine = table[table["model"] == model]
+    return mine if len(mine) else table
+
+
+def _missing(value: Any) -> bool:
+    return isinstance(value, float) and not math.isfinite(value)
+
+
+def _seconds(value: Any) -> str:
+    """Return a duration for reading: 75 becomes '1 min 15 s'."""
+    if value is None or _missing(value):
+        return ""
+    if value < 10:
+        return f"{value:.1f} s"
+    minutes, seconds = divmod(round(float(value)), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {seconds} s" if minutes else f"{seconds} s"
+
+
+def _plain(value: Any) -> Any:
+    """Return a config as plain YAML types: Snakemake hands over its own kinds of dict and list."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, set)):
+        return [_plain(item) for item in value]
+    return value if value is None or isinstance(value, (str, int, float, bool)) else str(value)

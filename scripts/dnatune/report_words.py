@@ -1,0 +1,308 @@
+"""The words of the report: what each metric means, and the answer in plain sentences built from the numbers.
+
+Numbers in, sentences out. Nothing here reads or writes files, so that every sentence can be tested.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+
+@dataclass(frozen=True)
+class Metric:
+    """How a metric is called, what it means to a biologist, and which way is better."""
+
+    name: str
+    meaning: str
+    more_is_better: bool = True
+
+
+METRICS: dict[str, Metric] = {
+    "accuracy": Metric("Accuracy", "Share of test sequences that get the right name. 1 is perfect."),
+    "top_k_accuracy": Metric(
+        "Top-k accuracy", "Share of test sequences whose right name is among the k most probable ones."
+    ),
+    "precision_macro": Metric(
+        "Macro precision",
+        "Of the sequences given a name, the share that truly bear it. Worked out for each class, then "
+        "averaged, so a rare class counts as much as a common one.",
+    ),
+    "recall_macro": Metric(
+        "Macro recall", "Of the sequences of a class, the share that is found. Averaged over classes."
+    ),
+    "f1_macro": Metric(
+        "Macro F1",
+        "The balance (harmonic mean) of precision and recall of a class, averaged over classes. "
+        "A rare class counts as much as a common one. 1 is perfect.",
+    ),
+    "f1_weighted": Metric(
+        "Weighted F1", "F1 averaged over classes, each counted by its number of sequences."
+    ),
+    "precision_weighted": Metric("Weighted precision", "Precision, each class counted by its size."),
+    "recall_weighted": Metric("Weighted recall", "Recall, each class counted by its size (equals accuracy)."),
+    "mcc": Metric(
+        "MCC",
+        "Matthews correlation: agreement of given and true names, corrected for chance. "
+        "0 is guessing, 1 is perfect.",
+    ),
+    "pr_auc_macro": Metric(
+        "Macro PR-AUC",
+        "Area under the precision-recall curve, averaged over classes: does the model rank the members of a "
+        "class above all other sequences, whatever the threshold? 1 is perfect. Severe on rare classes.",
+    ),
+    "pr_auc_weighted": Metric("Weighted PR-AUC", "PR-AUC, each class counted by its number of sequences."),
+    "roc_auc_macro": Metric(
+        "Macro ROC-AUC",
+        "Chance that a member of a class gets a higher score for it than a non-member. 0.5 is guessing. "
+        "Mild when there are many classes, so read PR-AUC first.",
+    ),
+    "log_loss": Metric(
+        "Log loss",
+        "Penalty for probability missing from the true name: 0 is perfect, and being sure of a wrong name "
+        "costs a lot. exp(-log loss) is the typical probability given to the true name.",
+        more_is_better=False,
+    ),
+    "brier": Metric(
+        "Brier score",
+        "Squared distance between the stated probabilities and the truth. 0 is perfect, 2 is worst.",
+        more_is_better=False,
+    ),
+    "ece": Metric(
+        "Calibration error (ECE)",
+        "How far the stated probability is from the share of right answers, on average. "
+        "0.02 means 2 percentage points off. 0 is perfect.",
+        more_is_better=False,
+    ),
+    "classes_present": Metric("Classes tested", "Classes with at least one test sequence in the fold."),
+    "records": Metric("Sequences tested", "Number of test sequences in the fold."),
+    "support": Metric("Tested", "Test sequences of the class, all folds together."),
+    "precision": Metric("Precision", "Of the test sequences given this name, the share that truly bear it."),
+    "recall": Metric("Recall", "Of the test sequences of this class, the share that got its name."),
+    "f1": Metric("F1", "The balance (harmonic mean) of precision and recall. 1 is perfect."),
+    "pr_auc": Metric("PR-AUC", "Area under the precision-recall curve of this class. 1 is perfect."),
+}
+
+
+def metric(name: str) -> Metric:
+    """Return the words for a metric; ``top_5_accuracy`` is filled in, an unknown one is named as it is."""
+    if name.startswith("top_") and name.endswith("_accuracy"):
+        k = name.removeprefix("top_").removesuffix("_accuracy")
+        return Metric(
+            f"Top-{k} accuracy", f"Share of test sequences whose right name is among the {k} most probable."
+        )
+    return METRICS.get(name, Metric(name.replace("_", " "), ""))
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean over folds with its 95 % interval (NaN where there is none) and the number of folds."""
+
+    mean: float
+    low: float = math.nan
+    high: float = math.nan
+    folds: int = 1
+
+    @property
+    def has_interval(self) -> bool:
+        """Whether both ends of the interval are numbers."""
+        return math.isfinite(self.low) and math.isfinite(self.high)
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """One statement of the answer: the question it answers, and its words."""
+
+    question: str
+    text: str
+
+
+def number(value: Any, digits: int = 3) -> str:
+    """Return a number for reading: thousands separated, fixed digits, a dash where there is none."""
+    if value is None or isinstance(value, str) or not math.isfinite(float(value)):
+        return value if isinstance(value, str) and value else "–"
+    if isinstance(value, int) or digits == 0:
+        return f"{value:,.0f}"
+    return f"{float(value):,.{digits}f}"
+
+
+def percent(value: float, digits: int = 1) -> str:
+    """Return a share as per cent: 0.9621 becomes '96.2 %'."""
+    return f"{100 * value:.{digits}f} %" if math.isfinite(value) else "–"
+
+
+def counted(count: int, one: str, many: str | None = None) -> str:
+    """Return '1 class' or '1,200 classes'."""
+    return f"{count:,} {one if count == 1 else many or one + 's'}"
+
+
+def spread(value: Estimate, as_percent: bool = False) -> str:
+    """Return the interval in words, or why there is none."""
+    if not value.has_interval:
+        return "one fold, so no interval" if value.folds <= 1 else "no interval"
+    # A mean over folds plus or minus a multiple of its error can pass 100 %; no share can, so it ends there.
+    ends = [percent(min(max(end, 0), 1)) if as_percent else number(end) for end in (value.low, value.high)]
+    return f"95 % interval {ends[0]} to {ends[1]}, {counted(value.folds, 'fold')}"
+
+
+def data_sentence(summary: Mapping[str, Any], classes: int) -> Sentence:
+    """Say how many sequences and classes the answer rests on, and how many were left out."""
+    known = int(summary.get("records_known") or summary.get("records_kept") or 0)
+    read = int(summary.get("sequences_read") or known)
+    text = f"The model learned from and was tested on {counted(known, 'sequence')} of "
+    text += f"{counted(classes, 'class', 'classes')} (of {read:,} sequences read)."
+    unknown = int(summary.get("records_known_unknown") or 0)
+    if unknown:
+        verb = "belongs" if unknown == 1 else "belong"
+        text += f" {counted(unknown, 'sequence')} {verb} to classes too rare to train on and took no part."
+    conflicts = summary.get("conflicts") or {}
+    if int(conflicts.get("sequences") or 0):
+        many = int(conflicts["sequences"])
+        text += f" {counted(many, 'sequence')} {'bears' if many == 1 else 'bear'} more than one name"
+        best = float(conflicts.get("best_accuracy") or math.nan)
+        if conflicts.get("policy") == "drop":
+            text += f" and {'was' if many == 1 else 'were'} left out."
+        else:
+            text += f", so nobody could name more than {percent(best)} of the records rightly."
+    return Sentence("On what data?", text)
+
+
+def accuracy_sentence(model: str, accuracy: Estimate, f1: Estimate) -> Sentence:
+    """Say how many of 100 unseen sequences get the right name."""
+    text = f"{model} gives the right name to {percent(accuracy.mean)} of the sequences it has not seen "
+    text += f"({spread(accuracy, as_percent=True)})."
+    if math.isfinite(f1.mean):
+        drop = accuracy.mean - f1.mean
+        text += f" Counting every class alike, common or rare, its score (macro F1) is {number(f1.mean)}"
+        text += ", clearly lower: the rare classes are named worse." if drop > 0.05 else "."
+    return Sentence("How well are they told apart?", text)
+
+
+def certainty_sentence(raw: Estimate, calibrated: Estimate, log_loss: Estimate) -> Sentence:
+    """Say whether the stated probabilities can be believed; ``raw`` and ``calibrated`` are the ECE."""
+    if not math.isfinite(calibrated.mean):
+        return Sentence("How sure is it, and rightly so?", "The calibration was not measured.")
+    points = 100 * calibrated.mean
+    verdict = (
+        "can be taken nearly at their word" if points < 2
+        else "are roughly right" if points < 5
+        else "must be read with care" if points < 10
+        else "must not be trusted as they stand"
+    )  # fmt: skip
+    text = f"Its probabilities {verdict}: on average they differ from the true share of right answers "
+    text += f"by {points:.1f} percentage points"
+    if math.isfinite(raw.mean):
+        text += f" (before calibration {100 * raw.mean:.1f})"
+    text += "."
+    if math.isfinite(log_loss.mean):
+        text += f" It typically gives the true name a probability of {percent(math.exp(-log_loss.mean), 0)}"
+        text += f" (log loss {number(log_loss.mean)})."
+    return Sentence("How sure is it, and rightly so?", text)
+
+
+def paired(tests: pd.DataFrame, name: str, model: str, other: str) -> pd.Series | None:
+    """Return the paired test of ``model`` minus ``other`` on a metric, turned round where needed, or None."""
+    mine = tests[tests["metric"] == name]
+    straight = mine[(mine["model_a"] == model) & (mine["model_b"] == other)]
+    if len(straight):
+        return straight.iloc[0]
+    turned = mine[(mine["model_a"] == other) & (mine["model_b"] == model)]
+    if not len(turned):
+        return None
+    row = turned.iloc[0].copy()
+    low, high = row["ci_low"], row["ci_high"]
+    row["difference"], row["ci_low"], row["ci_high"] = -row["difference"], -high, -low
+    return row
+
+
+def baseline_sentence(
+    model: str,
+    baselines: Mapping[str, Mapping[str, Estimate]],
+    own: Mapping[str, Estimate],
+    tests: pd.DataFrame,
+) -> Sentence:
+    """Say plainly whether a baseline does better than ``model``, on accuracy, PR-AUC and log loss.
+
+    ``baselines`` gives each baseline's calibrated test estimates by metric, ``own`` those of the model. On
+    each metric the strongest baseline is the opponent: the choice favours the baselines, never the model.
+    """
+    question = "Is a language model worth it here?"
+    parts, won, lost = [], 0, 0
+    for name in ("accuracy", "pr_auc_macro", "log_loss"):
+        words = metric(name)
+        rivals = {b: e[name].mean for b, e in baselines.items() if name in e and math.isfinite(e[name].mean)}
+        if not rivals or name not in own or not math.isfinite(own[name].mean):
+            continue
+        best = (max if words.more_is_better else min)(sorted(rivals), key=lambda rival: rivals[rival])
+        ahead = (own[name].mean - rivals[best]) * (1 if words.more_is_better else -1)
+        row = paired(tests, name, model, best)
+        p = float(row["p_value"]) if row is not None else math.nan
+        values = f"{number(own[name].mean)} against {number(rivals[best])}"
+        evidence = f"p = {p:.2g}" if math.isfinite(p) else "no test possible"
+        if math.isfinite(p) and p < 0.05 and ahead != 0:
+            won, lost = won + (ahead > 0), lost + (ahead < 0)
+            verdict = f"the model beats {best}" if ahead > 0 else f"{best} beats the model"
+        elif math.isfinite(p):
+            verdict = f"the model and {best} cannot be told apart"
+        else:
+            verdict = (
+                f"the model is {'ahead of' if ahead > 0 else 'behind' if ahead < 0 else 'level with'} {best}"
+            )
+        parts.append(f"{words.name}: {verdict} ({values}; {evidence})")
+    if not parts:
+        return Sentence(question, "No baseline was run, so this cannot be said.")
+    if lost and not won:
+        head = "No, not on this evidence: a classical method does better."
+    elif won and not lost:
+        head = "Yes: it does better than every baseline" + (
+            " on all three." if won == 3 else " where they differ."
+        )
+    elif won:
+        head = "It depends on what you need: it wins on one count and loses on another."
+    else:
+        head = "Not shown: no clear difference from the strongest baseline, which is simpler and cheaper."
+    return Sentence(question, f"{head} {'. '.join(parts)}. (Paired over the same folds.)")
+
+
+def overfitting_sentence(gaps: Sequence[float], rises: Sequence[float]) -> Sentence:
+    """Say how much better the model is on what it learned from.
+
+    ``gaps``: macro PR-AUC on train minus validation at the chosen epoch, one per fold. ``rises``: validation
+    log loss at the last evaluation divided by its lowest value, one per fold.
+    """
+    question = "Did it learn by heart?"
+    gaps = [gap for gap in gaps if gap is not None and math.isfinite(gap)]
+    rises = [rise for rise in rises if math.isfinite(rise)]
+    if not gaps:
+        return Sentence(question, "The training curves were not measured, so this cannot be said.")
+    gap = sum(gaps) / len(gaps)
+    text = (
+        "Hardly" if gap < 0.03 else "A little" if gap < 0.1 else "Yes, clearly"
+    ) + f": at the chosen epoch, macro PR-AUC is {abs(gap):.3f} {'higher' if gap >= 0 else 'lower'} on the "
+    text += "training sequences than on the validation sequences it had not seen (mean over folds)."
+    if rises and (rise := sum(rises) / len(rises)) > 1.05:
+        text += (
+            f" By the end of training the validation loss was {percent(rise - 1, 0)} above its lowest point: "
+        )
+        text += "training longer made its probabilities worse."
+    return Sentence(question, text)
+
+
+def unknowns_sentence(rows: pd.DataFrame) -> str:
+    """Say how sure the model is of classes it was never shown; rows have role and mean_top_probability."""
+    mean = rows.groupby("role")["mean_top_probability"].mean()
+    if "unknown" not in mean or "test" not in mean:
+        return ""
+    text = (
+        f"On sequences of classes it never saw, the model's best guess gets {percent(mean['unknown'], 0)} on "
+    )
+    text += f"average; on test sequences of known classes {percent(mean['test'], 0)}. "
+    if mean["test"] - mean["unknown"] > 0.2:
+        return text + "A low probability is therefore a useful warning that a class may be new."
+    return (
+        text + "The two are close: a high probability does not prove that the class is one the model knows."
+    )

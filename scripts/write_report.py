@@ -1,0 +1,45 @@
+"""Write report.html and its tables from the files of a run and the figures already drawn."""
+
+from pathlib import Path
+
+from dnatune import report, report_files
+from dnatune.files import read_json, whole, write_tsv
+from dnatune.job import job
+
+with job(snakemake) as log:
+    given, settings = snakemake.input, snakemake.params
+    run = report.Run(
+        title=settings.title or f"How well can the sequences of {settings.name} be told apart?",
+        name=settings.name,
+        summary=read_json(given.records_summary),
+        labels_summary=read_json(given.labels_summary),
+        label_map=read_json(given.label_map),
+        audit=read_json(given.audit),
+        removed=report_files.table(given.removed),
+        balance=report_files.table(given.class_balance),
+        metrics=report_files.table(given.metrics),
+        comparison=report_files.table(given.comparison),
+        paired=report_files.table(given.paired),
+        language_models=list(settings.language_models),
+        baselines=list(settings.baselines),
+        history=report_files.of_folds(report_files.listed(given.get("histories"))),
+        confusions=report_files.of_folds(report_files.listed(given.get("confusions"))),
+        benchmarks=report_files.benchmarks(report_files.listed(given.get("benchmarks"))),
+        runs=report_files.records_of(report_files.listed(given.get("runs"))),
+        calibrations=report_files.records_of(report_files.listed(given.get("calibrations"))),
+        figures={Path(path).stem: Path(path) for path in report_files.listed(given.get("figures"))},
+        captions={
+            Path(path).stem: report.caption(path) for path in report_files.listed(given.get("captions"))
+        },
+        config=settings.config,
+        left_out=list(settings.left_out),
+        library_versions=dict(settings.library_versions),
+    )
+    run.unknowns = report_files.unknowns(report_files.listed(given.get("scores")), run.best)
+    text = report.render(run, given.template, given.css, given.js)
+    tables = report.tables(run)
+    for path in report_files.listed(snakemake.output.tables):
+        write_tsv(path, tables[Path(path).stem])
+    with whole(snakemake.output.report) as partial:
+        partial.write_text(text, "utf-8")
+    log.info("wrote %s", snakemake.output.report)
