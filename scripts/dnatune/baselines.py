@@ -1,0 +1,211 @@
+"""The classical opponents: what k-mers, alignment and the class frequencies alone can do on a fold.
+
+Each method takes the training part and a query part; gives logits (queries, classes) whose softmax are its
+probabilities. Nothing else of the fold is seen, so all methods are scored like the models.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy import sparse
+
+from dnatune.errors import UserError, nearest
+from dnatune.kmers import kmer_matrix
+from dnatune.scores import row_blocks
+from dnatune.top_hit import top_hit_logits
+
+Logits = np.ndarray
+# A class that the training part lacks gets this much less than the lowest logit of its row.
+ABSENT = np.float32(10.0)
+# Dense features multiply ten times faster than sparse ones; above this size they stay sparse.
+DENSE_BYTES = 1 << 30
+
+
+@dataclass(frozen=True)
+class Method:
+    """``logits(train, labels, query, classes, settings, seed, threads)``; ``reads`` names the record column
+    that ``train`` and ``query`` come from, ``defaults`` its settings."""
+
+    logits: Callable[..., Logits]
+    reads: str
+    defaults: Mapping[str, Any]
+
+
+def baseline_logits(
+    method: str,
+    train: Sequence[str] | np.ndarray,
+    labels: np.ndarray,
+    query: Sequence[str] | np.ndarray,
+    classes: int,
+    settings: Mapping[str, Any] | None = None,
+    seed: int = 0,
+    threads: int = 1,
+) -> Logits:
+    """Train one baseline on ``train`` and ``labels`` (n,), return float32 logits (queries, classes).
+
+    ``train`` and ``query`` are sequences, or vectors (n, size) for ``vector_logistic_regression``; missing
+    settings take the method's defaults. Classes without training records get a low logit. Raises
+    ``UserError`` for an unknown method or setting.
+    """
+    if method not in METHODS:
+        raise UserError(
+            f"baselines.methods names '{method}', expected some of {', '.join(METHODS)}"
+            f"{nearest(method, METHODS)}."
+        )
+    chosen = METHODS[method]
+    for key in settings or {}:
+        if key not in chosen.defaults:
+            known = ", ".join(chosen.defaults) or "no settings"
+            raise UserError(f"baselines.{method} has no setting '{key}', expected {known}.")
+    labels = np.asarray(labels, dtype=np.int64)
+    merged = {**chosen.defaults, **(settings or {})}
+    return chosen.logits(train, labels, query, classes, merged, seed, threads)
+
+
+def _majority(train: Any, labels: np.ndarray, query: Any, classes: int, *_: Any) -> Logits:
+    """Every record gets the training part's class frequencies, with one record added to each class."""
+    frequencies = np.log(np.bincount(labels, minlength=classes) + 1.0)
+    return np.tile((frequencies - frequencies.max()).astype(np.float32), (len(query), 1))
+
+
+def _naive_bayes(
+    train: Any, labels: np.ndarray, query: Any, classes: int, settings: Mapping[str, Any], *_: Any
+) -> Logits:
+    """k-mers that are there or not, multinomial naive Bayes with additive smoothing."""
+    k = settings["k"]
+    return naive_bayes_logits(
+        kmer_matrix(train, k), labels, kmer_matrix(query, k), classes, float(settings["alpha"])
+    )
+
+
+def naive_bayes_logits(
+    train: sparse.csr_matrix, labels: np.ndarray, query: sparse.csr_matrix, classes: int, alpha: float
+) -> Logits:
+    """Return multinomial naive Bayes log joint probabilities, shifted to a maximum of 0 in each row.
+
+    log(count + alpha) = log(alpha) + log1p(count / alpha), and the second term is 0 where a class lacks a
+    k-mer: so the model stays as sparse as the counts, however many k-mers and classes there are. Equal to
+    scikit-learn's MultinomialNB. Classes without training records get no prior and a low logit.
+    """
+    features = train.shape[1]
+    support = np.bincount(labels, minlength=classes)
+    members = sparse.csr_matrix(
+        (np.ones(len(labels)), (labels, np.arange(len(labels)))), shape=(classes, len(labels))
+    )
+    counts = (members @ train).tocsr().astype(np.float64)
+    totals = np.asarray(counts.sum(axis=1)).ravel() + alpha * features
+    counts.data = np.log1p(counts.data / alpha)
+    weights = counts.T.tocsr()
+    sizes = np.asarray(query.sum(axis=1)).ravel()
+    with np.errstate(divide="ignore"):
+        prior = np.log(support / support.sum())
+    logits = np.empty((query.shape[0], classes), dtype=np.float32)
+    for rows in row_blocks(logits.shape):
+        joint = (query[rows] @ weights).toarray()
+        joint -= sizes[rows, None] * (np.log(totals) - np.log(alpha)) - prior
+        joint -= joint.max(axis=1, keepdims=True)
+        logits[rows] = joint
+    return _lower_absent(logits, support)
+
+
+def _logistic_regression(
+    train: Any, labels: np.ndarray, query: Any, classes: int, settings: Mapping[str, Any], seed: int, *_: Any
+) -> Logits:
+    """Softmax regression on k-mers that are there or not, each record scaled to length 1."""
+    k = settings["k"]
+    return softmax_regression_logits(
+        _unit_rows(kmer_matrix(train, k)), labels, _unit_rows(kmer_matrix(query, k)), classes, settings, seed
+    )
+
+
+def _vector_logistic_regression(
+    train: Any, labels: np.ndarray, query: Any, classes: int, settings: Mapping[str, Any], seed: int, *_: Any
+) -> Logits:
+    """The same softmax regression on the user's vectors, standardised on the training part.
+
+    Divided by the root of their size besides, so that rows have about length 1, as those of k-mers.
+    """
+    centre, spread = train.mean(axis=0), train.std(axis=0)
+    scale = np.where(spread > 0, spread, 1) * np.sqrt(train.shape[1])
+    parts = [((part - centre) / scale).astype(np.float32) for part in (train, query)]
+    return softmax_regression_logits(parts[0], labels, parts[1], classes, settings, seed)
+
+
+def softmax_regression_logits(
+    train: Any, labels: np.ndarray, query: Any, classes: int, settings: Mapping[str, Any], seed: int
+) -> Logits:
+    """Train softmax regression by Adam in mini-batches and return its logits.
+
+    This is scikit-learn's MLPClassifier without a hidden layer: the model is that of LogisticRegression,
+    but its memory and time also bear thousands of classes, where L-BFGS keeps ten float64 copies of the
+    weights. The number of records in a batch grows with the data so that an epoch has at most 16 steps.
+    """
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.neural_network import MLPClassifier
+
+    support = np.bincount(labels, minlength=classes)
+    present = np.flatnonzero(support)
+    logits = np.zeros((query.shape[0], classes), dtype=np.float32)
+    if len(present) > 1:
+        if sparse.issparse(train) and 4 * train.shape[0] * train.shape[1] <= DENSE_BYTES:
+            train = train.toarray()
+        model = MLPClassifier(
+            hidden_layer_sizes=(),
+            solver="adam",
+            learning_rate_init=float(settings["learning_rate"]),
+            alpha=float(settings["l2"]),
+            max_iter=int(settings["epochs"]),
+            batch_size=min(train.shape[0], max(int(settings["batch_size"]), train.shape[0] // 16)),
+            n_iter_no_change=int(settings["epochs"]),
+            random_state=seed,
+        )
+        with warnings.catch_warnings():
+            # A fixed number of epochs is meant: stopping there is no failure to converge.
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            model.fit(train, labels)
+        weights, offset = model.coefs_[0].astype(np.float32), model.intercepts_[0].astype(np.float32)
+        if len(present) == 2:
+            logits[:, present[1]] = (query @ weights + offset)[:, 0]
+        else:
+            for rows in row_blocks(logits.shape):
+                logits[rows, present] = query[rows] @ weights + offset
+    return _lower_absent(logits, support)
+
+
+def _vsearch_top_hit(
+    train: Any, labels: np.ndarray, query: Any, classes: int, settings: Mapping[str, Any], *rest: int
+) -> Logits:
+    """The best identity per class that vsearch finds."""
+    _, threads = rest
+    return top_hit_logits(train, labels, query, classes, float(settings["min_identity"]), threads)
+
+
+def _unit_rows(matrix: sparse.csr_matrix) -> sparse.csr_matrix:
+    lengths = np.sqrt(np.asarray(matrix.multiply(matrix).sum(axis=1)).ravel())
+    matrix.data /= np.repeat(np.where(lengths > 0, lengths, 1), np.diff(matrix.indptr)).astype(np.float32)
+    return matrix
+
+
+def _lower_absent(logits: Logits, support: np.ndarray) -> Logits:
+    if (support == 0).any():
+        lowest = logits[:, support > 0].min(axis=1, keepdims=True)
+        logits[:, support == 0] = lowest - ABSENT
+    return logits
+
+
+# Learning rate, penalty and epochs were chosen on the validation parts (5 folds) of 2,238 COI barcodes of
+# 107 annelid species, by log loss.
+_REGRESSION = {"learning_rate": 0.05, "l2": 1e-6, "epochs": 30, "batch_size": 200}
+
+METHODS: dict[str, Method] = {
+    "majority": Method(_majority, "sequence", {}),
+    "naive_bayes": Method(_naive_bayes, "sequence", {"k": 8, "alpha": 0.01}),
+    "logistic_regression": Method(_logistic_regression, "sequence", {"k": 6, **_REGRESSION}),
+    "vsearch_top_hit": Method(_vsearch_top_hit, "sequence", {"min_identity": 0.7}),
+    "vector_logistic_regression": Method(_vector_logistic_regression, "vector", _REGRESSION),
+}

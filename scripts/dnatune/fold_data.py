@@ -1,0 +1,131 @@
+"""What one fold trains on and is judged on: row numbers into the records, by role.
+
+Takes ``records.parquet``, ``folds.tsv`` and ``label_map.json``; gives a ``FoldData``. Sequences and vectors
+are read only when asked for.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv as pacsv
+import pyarrow.parquet as pq
+
+from dnatune.errors import UserError, first_ten
+from dnatune.files import read_json
+
+ROLES = ("train", "validation", "test")
+
+
+@dataclass(frozen=True)
+class FoldData:
+    """One fold. All row numbers point into the records' order and are ascending.
+
+    ``ids`` text (records,); ``labels`` class ids (records,), -1 for known unknowns; ``classes`` the class
+    names in the order of their ids; ``train``, ``validation``, ``test``, ``unknown`` row numbers.
+    """
+
+    ids: np.ndarray
+    labels: np.ndarray
+    classes: list[str]
+    train: np.ndarray
+    validation: np.ndarray
+    test: np.ndarray
+    unknown: np.ndarray
+
+    @property
+    def scored(self) -> np.ndarray:
+        """Row numbers that a model of this fold scores: validation, then test, then unknown."""
+        return np.concatenate([self.validation, self.test, self.unknown])
+
+    @property
+    def scored_roles(self) -> np.ndarray:
+        """The role of each row of ``scored``."""
+        sizes = [len(self.validation), len(self.test), len(self.unknown)]
+        return np.repeat(np.array(["validation", "test", "unknown"]), sizes)
+
+
+def load_fold(records: str | Path, folds: str | Path, label_map: str | Path, fold: int) -> FoldData:
+    """Read one fold.
+
+    Raises ``UserError`` where the fold is not in the table, names an id that is not in the records, leaves
+    out a known record or where a known record's label is not in the label map.
+    """
+    table = pq.read_table(records, columns=["id", "label", "known"])
+    classes = class_names(label_map)
+    ids = table["id"].to_numpy(zero_copy_only=False).astype(np.str_)
+    known = table["known"].to_numpy(zero_copy_only=False).astype(bool)
+    labels = _class_ids(table["label"], classes)
+    labels[~known] = -1
+    if (labels[known] < 0).any():
+        missing = sorted(set(table.filter(pa.array(known & (labels < 0)))["label"].to_pylist()))
+        raise UserError(
+            f"{label_map}: no entry for {first_ten(missing)}, but {records} has known records of it; "
+            "run the labels step again."
+        )
+    roles = _read_roles(folds, fold)
+    position = pc.index_in(roles["id"], table["id"].combine_chunks())
+    if position.null_count:
+        lost = roles.filter(pc.is_null(position))["id"].to_pylist()
+        raise UserError(f"{folds}: ids not in {records}: {first_ten(lost)}; run the folds step again.")
+    rows = position.to_numpy(zero_copy_only=False)
+    role = roles["role"].to_numpy(zero_copy_only=False)
+    if len(rows) != known.sum() or not known[rows].all() or len(np.unique(rows)) != len(rows):
+        raise UserError(
+            f"{folds}: fold {fold} has {len(rows)} rows, expected each of the {known.sum()} known records of "
+            f"{records} once; run the folds step again."
+        )
+    parts = {name: np.sort(rows[role == name]).astype(np.int64) for name in ROLES}
+    return FoldData(ids=ids, labels=labels, classes=classes, unknown=np.flatnonzero(~known), **parts)
+
+
+def class_names(label_map: str | Path) -> list[str]:
+    """Return the class names of a label map in the order of their ids."""
+    label2id = read_json(label_map)["label2id"]
+    return sorted(label2id, key=label2id.__getitem__)
+
+
+def load_sequences(records: str | Path, rows: np.ndarray | None = None) -> list[str]:
+    """Return the sequences of the given row numbers, in their order; all of them where None."""
+    column = pq.read_table(records, columns=["sequence"])["sequence"]
+    return (column if rows is None else column.take(pa.array(rows))).to_pylist()
+
+
+def load_vectors(records: str | Path, rows: np.ndarray | None = None) -> np.ndarray:
+    """Return the users' vectors (rows, size) as float32. Raises ``UserError`` where there are none."""
+    if "vector" not in pq.read_schema(records).names:
+        raise UserError(
+            f"{records}: no vector column, expected because a vector baseline is configured; give a vectors "
+            "table (data.vectors) or take vector_logistic_regression out of baselines.methods."
+        )
+    column = pq.read_table(records, columns=["vector"])["vector"].combine_chunks()
+    if isinstance(column, pa.ChunkedArray):
+        column = pa.concat_arrays(column.chunks)
+    table = column.flatten().to_numpy(zero_copy_only=False).astype(np.float32).reshape(len(column), -1)
+    return table if rows is None else table[rows]
+
+
+def _class_ids(labels: pa.ChunkedArray, classes: list[str]) -> np.ndarray:
+    found = pc.fill_null(pc.index_in(labels, pa.array(classes, labels.type)), -1)
+    return found.to_numpy().astype(np.int64)
+
+
+def _read_roles(folds: str | Path, fold: int) -> pa.Table:
+    """Return columns id and role of one fold; the file holds every fold, so it is read as a stream."""
+    kept, seen = [], set()
+    text = {"id": pa.string(), "role": pa.string(), "fold": pa.int64()}
+    reader = pacsv.open_csv(
+        folds,
+        parse_options=pacsv.ParseOptions(delimiter="\t"),
+        convert_options=pacsv.ConvertOptions(column_types=text, include_columns=list(text)),
+    )
+    for batch in reader:
+        seen.update(pc.unique(batch["fold"]).to_pylist())
+        kept.append(batch.filter(pc.equal(batch["fold"], int(fold))))
+    if int(fold) not in seen:
+        raise UserError(f"{folds}: no fold {fold}, found {sorted(seen)}; run the folds step again.")
+    return pa.Table.from_batches(kept).combine_chunks()

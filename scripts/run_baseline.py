@@ -1,0 +1,52 @@
+"""Score one baseline on one fold.
+
+input: records, folds, label_map; params: method, fold, settings (that method's), seed; output: scores, run.
+"""
+
+import platform
+import resource
+import time
+
+import numpy as np
+import scipy
+import sklearn
+
+from dnatune.baselines import METHODS, baseline_logits
+from dnatune.files import write_json
+from dnatune.fold_data import load_fold, load_sequences, load_vectors
+from dnatune.job import job
+from dnatune.scores import Scores
+
+READERS = {"sequence": load_sequences, "vector": load_vectors}
+
+with job(snakemake) as log:
+    began = time.monotonic()
+    given, params = snakemake.input, snakemake.params
+    data = load_fold(given.records, given.folds, given.label_map, params.fold)
+    reads = METHODS[params.method].reads if params.method in METHODS else "sequence"
+    train, query = (READERS[reads](given.records, rows) for rows in (data.train, data.scored))
+    log.info(
+        "Baseline %s, fold %s: %d training records of %d classes, %d records to score.",
+        params.method, params.fold, len(data.train), len(data.classes), len(data.scored),
+    )  # fmt: skip
+    logits = baseline_logits(
+        params.method,
+        train,
+        data.labels[data.train],
+        query,
+        len(data.classes),
+        settings=params.settings,
+        seed=params.seed,
+        threads=snakemake.threads,
+    )
+    scored = data.scored
+    Scores(data.ids[scored], data.scored_roles, data.labels[scored], logits).save(snakemake.output.scores)
+    # vsearch is a child process: the larger of the two peaks is what the job needs at least.
+    usages = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    peak = max(usage.ru_maxrss for usage in usages) / 1024
+    seconds = time.monotonic() - began
+    run = {"model": params.method, "fold": params.fold, "seconds": seconds, "peak_memory_mib": peak}
+    versions = {"python": platform.python_version(), "numpy": np.__version__, "scipy": scipy.__version__}
+    run["versions"] = versions | {"scikit-learn": sklearn.__version__}
+    write_json(snakemake.output.run, run)
+    log.info("Baseline %s, fold %s: %.1f s, peak %.0f MiB.", params.method, params.fold, seconds, peak)
