@@ -1,0 +1,75 @@
+"""``builtin:nt-mini``: the Nucleotide Transformer's architecture in small, made from its configuration.
+
+Real 6-mer vocabulary and token rules, about 1.4 million parameters, trained from scratch with the run: nothing
+is downloaded, so the example, the tests and nodes without internet have a real model.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from transformers import EsmConfig, PreTrainedModel
+
+from dnatune.backbones.kmer_tokenizer import KmerTokens, rust_tokenizer
+from dnatune.backbones.modeling_pooled import PooledConfig, PooledForSequenceClassification
+from dnatune.backbones.nucleotide_transformer import EsmBackbone
+from dnatune.errors import UserError, nearest
+from dnatune.kmer_encoding import vocabulary
+
+K = 6
+CONTEXT = 1000
+
+
+class NtMini(EsmBackbone):
+    """Entry of the embedded backbone. ``overrides`` change its EsmConfig (hidden_size, num_hidden_layers, ...)."""
+
+    overrides: dict[str, Any] = {}
+
+    def with_config(self, overrides: dict[str, Any]) -> NtMini:
+        """Return this entry with other sizes. Raises UserError for a key that EsmConfig does not have."""
+        known = EsmConfig().to_dict()
+        for key in overrides:
+            if key not in known:
+                raise UserError(f"Configuration key 'backbone_config.{key}' is not one of EsmConfig's{nearest(key, known)}.")
+        self.overrides = overrides
+        return self
+
+    @property
+    def config(self) -> EsmConfig:
+        """The configuration; rotary positions, because a table of positions learns nothing from short training."""
+        sizes = {"hidden_size": 128, "num_hidden_layers": 4, "num_attention_heads": 4, **self.overrides}
+        settings = {
+            "vocab_size": len(vocabulary(K)),
+            "intermediate_size": 4 * sizes["hidden_size"],
+            "max_position_embeddings": CONTEXT + 2,
+            "position_embedding_type": "rotary",
+            "pad_token_id": 1,
+            "mask_token_id": 2,
+            "token_dropout": False,
+            "emb_layer_norm_before": False,
+            "hidden_dropout_prob": 0.0,
+            "attention_probs_dropout_prob": 0.0,
+            "use_cache": False,
+            "tie_word_embeddings": False,
+        }
+        return EsmConfig(**{**settings, **sizes})
+
+    def encoder(self) -> KmerTokens:
+        """Return the 6-mer encoder."""
+        return KmerTokens(vocabulary(K), K, CONTEXT)
+
+    def saved_tokenizer(self) -> Any:
+        """Return the Rust tokenizer with the same ids."""
+        return rust_tokenizer(vocabulary(K), K, CONTEXT)
+
+    def model(self, labels: dict[str, int], pooling: str, head_dropout: float) -> PreTrainedModel:
+        """Return the model with random weights (drawn from torch's current seed)."""
+        from transformers import AutoModelForSequenceClassification
+
+        names = {"label2id": labels, "id2label": {i: name for name, i in labels.items()}}
+        if pooling == "architecture":
+            config = self.config
+            config.update(names)
+            return self.adjust(AutoModelForSequenceClassification.from_config(config))
+        config = PooledConfig(backbone=self.config, pooling=pooling, head_dropout=head_dropout, **names)
+        return self.adjust(PooledForSequenceClassification(config))
