@@ -1,0 +1,60 @@
+"""Which device and number format a job uses, and what memory it took. Chosen by itself, and written down."""
+
+from __future__ import annotations
+
+import resource
+import sys
+from pathlib import Path
+
+import torch
+
+from dnatune.errors import UserError
+
+
+def device_name() -> str:
+    """Return the GPU's name, or 'cpu'."""
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
+
+
+def choose_precision(asked: str) -> str:
+    """Return bf16, fp16 or fp32 for 'auto', or check what was asked for.
+
+    bf16 where the hardware computes in it (GPUs from Ampere on, CPUs with AVX512-BF16 or AMX), fp16 on older
+    GPUs, fp32 otherwise. Raises UserError for a format the hardware lacks.
+    """
+    if torch.cuda.is_available():
+        available = ["bf16", "fp16", "fp32"] if torch.cuda.get_device_capability() >= (8, 0) else ["fp16", "fp32"]
+    else:
+        available = ["bf16", "fp32"] if _cpu_computes_bf16() else ["fp32"]
+    if asked == "auto":
+        return available[0]
+    if asked not in available:
+        raise UserError(
+            f"Configuration key 'training.precision': {asked} is not available on {device_name()}, which has "
+            f"{', '.join(available)}; use auto."
+        )
+    return asked
+
+
+def autocast(device: str, precision: str) -> torch.autocast:
+    """Return the context in which a model's forward pass runs in ``precision``."""
+    formats = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
+    return torch.autocast(device, formats[precision], enabled=precision != "fp32")
+
+
+def _cpu_computes_bf16() -> bool:
+    # Without these instructions bf16 is emulated and slower than fp32.
+    cpuinfo = Path("/proc/cpuinfo")
+    flags = cpuinfo.read_text("utf-8", errors="replace") if cpuinfo.is_file() else ""
+    return "avx512_bf16" in flags or "amx_bf16" in flags
+
+
+def peak_memory_mib() -> float:
+    """Return the largest resident memory of this process so far, in MiB."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 1024 if sys.platform != "darwin" else peak / 1024**2
+
+
+def peak_gpu_memory_mib() -> float | None:
+    """Return the largest GPU memory allocated so far, in MiB, or None without a GPU."""
+    return torch.cuda.max_memory_allocated() / 1024**2 if torch.cuda.is_available() else None

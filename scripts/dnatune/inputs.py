@@ -1,0 +1,55 @@
+"""What a batch of token rows looks like to a model: padded ids, or (for a probe) embeddings computed before."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from dnatune.tokens import TokenTable
+
+
+@dataclass(frozen=True)
+class TokenInputs:
+    """Batches of token ids, padded to the longest of the batch."""
+
+    table: TokenTable
+    pad_id: int
+
+    def batch(self, rows: np.ndarray | list[int]) -> dict[str, torch.Tensor]:
+        """Return input_ids and attention_mask (rows, tokens)."""
+        pieces = [self.table.ids(int(row)) for row in rows]
+        width = max(len(piece) for piece in pieces)
+        ids = np.full((len(pieces), width), self.pad_id, dtype=np.int64)
+        mask = np.zeros((len(pieces), width), dtype=np.int64)
+        for i, piece in enumerate(pieces):
+            ids[i, : len(piece)] = piece
+            mask[i, : len(piece)] = 1
+        return {"input_ids": torch.from_numpy(ids), "attention_mask": torch.from_numpy(mask)}
+
+
+@dataclass(frozen=True)
+class EmbeddingInputs:
+    """Batches of embeddings (table rows, hidden) of a frozen backbone."""
+
+    table: TokenTable
+    embeddings: np.ndarray
+
+    def batch(self, rows: np.ndarray | list[int]) -> dict[str, torch.Tensor]:
+        """Return embeddings (rows, hidden) float32."""
+        return {"embeddings": torch.from_numpy(self.embeddings[np.asarray(rows)].astype(np.float32))}
+
+
+Inputs = TokenInputs | EmbeddingInputs
+
+
+@dataclass(frozen=True)
+class TrainingCollator:
+    """Joins items of ``TrainingRecords`` to a batch with labels."""
+
+    inputs: Inputs
+
+    def __call__(self, items: list[tuple[int, int]]) -> dict[str, torch.Tensor]:
+        rows, labels = zip(*items, strict=True)
+        return {**self.inputs.batch(list(rows)), "labels": torch.tensor(labels)}

@@ -1,0 +1,321 @@
+"""Train one model on one fold: transformers' Trainer with our order of batches, losses and learning curves.
+
+In: token rows (or frozen embeddings), the fold's records, the model's settings. Out: the best model by the
+validation part, the learning curve, and a record of what happened. The test part never comes near this module.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import nn
+from torch.utils.data import DataLoader
+from transformers import PrinterCallback, Trainer, TrainingArguments, set_seed
+
+from dnatune import checkpoints
+from dnatune.callbacks import EarlyStopping, Progress, StopAfter
+from dnatune.hardware import choose_precision, peak_gpu_memory_mib, peak_memory_mib
+from dnatune.inference import log_probabilities
+from dnatune.inputs import Inputs, TrainingCollator
+from dnatune.sampling import LengthGroupedBatches, TrainingRecords, balancing_weights, stratified_sample
+from dnatune.tasks import Task
+
+LOGGER = logging.getLogger("dnatune")
+GREATER_IS_BETTER = {"pr_auc_macro": True, "accuracy": True, "f1_macro": True, "log_loss": False}
+HISTORY_COLUMNS = [
+    "step",
+    "epoch",
+    "learning_rate",
+    "train_loss",
+    "train_log_loss",
+    "validation_log_loss",
+    "train_pr_auc_macro",
+    "validation_pr_auc_macro",
+    "train_accuracy",
+    "validation_accuracy",
+    "train_f1_macro",
+    "validation_f1_macro",
+    "seconds",
+]
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """The records a model learns from and is chosen by: row numbers into the token table, and class ids of all.
+
+    ``validation`` may be empty (the refit on all data): then nothing is chosen and the last weights stay.
+    """
+
+    inputs: Inputs
+    labels: np.ndarray
+    train: np.ndarray
+    validation: np.ndarray
+    classes: int
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A trained model, its learning curve (one row per evaluation), and what happened."""
+
+    model: nn.Module
+    history: pd.DataFrame
+    run: dict[str, Any]
+
+
+def train(
+    model: nn.Module,
+    data: TrainingData,
+    settings: dict[str, Any],
+    task: Task,
+    *,
+    random_frame: bool,
+    folder: Path,
+    seed: int,
+    stop_after_epochs: float | None = None,
+) -> Trained:
+    """Train ``model`` and return it with the weights of the best evaluation.
+
+    ``settings`` is the model's ``training`` section; ``folder`` takes the checkpoints, from the last of which a
+    killed job goes on. ``stop_after_epochs`` ends the schedule early (the refit).
+    """
+    # Weights are drawn from one seed for all folds, the order of batches from one for each.
+    set_seed(seed)
+    precision = choose_precision(settings["precision"])
+    dataset = TrainingRecords(data.inputs.table, data.train, data.labels[data.train], random_frame, seed)
+    arguments = training_arguments(settings, folder, precision, len(dataset), len(data.validation) > 0, seed)
+    trainer = FoldTrainer(model, arguments, dataset, data, settings, task, precision)
+    trainer.remove_callback(PrinterCallback)
+    trainer.add_callback(checkpoints.MarkComplete())
+    trainer.add_callback(Progress())
+    if stop_after_epochs is not None:
+        trainer.add_callback(StopAfter(stop_after_epochs))
+    if settings["early_stopping"] is not None and len(data.validation):
+        trainer.add_callback(EarlyStopping(settings["early_stopping"]))
+    checkpoint = checkpoints.last_complete(folder)
+    if checkpoint:
+        LOGGER.info("goes on from step %d (checkpoint of an earlier attempt)", checkpoints.step_of(checkpoint))
+    start = time.perf_counter()
+    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    seconds = time.perf_counter() - start
+    history = history_table(trainer.state.log_history)
+    return Trained(trainer.model, history, _run_record(trainer, history, precision, seconds, checkpoint, settings))
+
+
+def training_arguments(
+    settings: dict[str, Any], folder: Path, precision: str, records: int, choose: bool, seed: int
+) -> TrainingArguments:
+    """Translate the ``training`` section to transformers' arguments."""
+    steps_per_epoch = math.ceil(math.ceil(records / settings["batch_size"]) / settings["gradient_accumulation"])
+    total_steps = steps_per_epoch * settings["epochs"]
+    interval = min(total_steps, max(1, round(settings["evaluate_every"] * steps_per_epoch)))
+    chosen = {
+        "load_best_model_at_end": True,
+        "metric_for_best_model": "validation_choice",
+        "greater_is_better": GREATER_IS_BETTER[settings["metric"]],
+    }
+    return TrainingArguments(
+        output_dir=str(folder),
+        num_train_epochs=settings["epochs"],
+        learning_rate=settings["learning_rate"],
+        per_device_train_batch_size=settings["batch_size"],
+        gradient_accumulation_steps=settings["gradient_accumulation"],
+        warmup_steps=round(settings["warmup"] * total_steps),
+        weight_decay=settings["weight_decay"],
+        lr_scheduler_type=settings["scheduler"],
+        max_grad_norm=settings["max_grad_norm"],
+        gradient_checkpointing=settings["gradient_checkpointing"],
+        gradient_checkpointing_kwargs={"use_reentrant": False},
+        optim="adamw_torch_fused",
+        eval_strategy="steps" if choose else "no",
+        eval_steps=interval,
+        save_strategy="steps",
+        save_steps=interval,
+        save_total_limit=1,
+        logging_strategy="steps",
+        logging_steps=interval,
+        bf16=precision == "bf16",
+        fp16=precision == "fp16",
+        use_cpu=not torch.cuda.is_available(),
+        dataloader_pin_memory=torch.cuda.is_available(),
+        remove_unused_columns=False,
+        disable_tqdm=True,
+        report_to="none",
+        seed=seed,
+        data_seed=seed,
+        **(chosen if choose else {}),
+    )
+
+
+class FoldTrainer(Trainer):
+    """transformers' Trainer with batches of similar length, the task's loss, and our learning curve."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        arguments: TrainingArguments,
+        dataset: TrainingRecords,
+        data: TrainingData,
+        settings: dict[str, Any],
+        task: Task,
+        precision: str,
+    ) -> None:
+        super().__init__(
+            model=model,
+            args=arguments,
+            train_dataset=dataset,
+            eval_dataset=dataset if len(data.validation) else None,  # unused: evaluate() below has its own
+            data_collator=TrainingCollator(data.inputs),
+        )
+        # The loss is a mean over the batch; without this, accumulated batches would count as their sum.
+        self.model_accepts_loss_kwargs = False
+        self.data = data
+        self.settings = settings
+        self.task = task
+        self.precision = precision
+        train_labels = data.labels[data.train]
+        self.loss = task.loss(settings, np.bincount(train_labels, minlength=data.classes))
+        self.curve_records = {
+            "train": data.train[stratified_sample(train_labels, settings["train_sample"], arguments.seed)],
+            "validation": data.validation,
+        }
+        self.started = time.perf_counter()
+        self.balanced = settings["imbalance"] == "balanced_sampling"
+
+    def get_train_dataloader(self) -> DataLoader:
+        """Return batches of similar length."""
+        dataset = self.train_dataset
+        weights = balancing_weights(dataset.class_ids) if self.balanced else None
+        batches = LengthGroupedBatches(dataset.lengths(), self.args.train_batch_size, self.args.seed, weights)
+        loader = DataLoader(
+            dataset,
+            batch_sampler=batches,
+            collate_fn=self.data_collator,
+            pin_memory=self.args.dataloader_pin_memory,
+        )
+        return self.accelerator.prepare(loader)
+
+    def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
+        """AdamW with a learning rate of its own for the head, and no decay on norms and biases."""
+        if self.optimizer is None:
+            model = self.model
+            head = {id(p) for name, m in model.named_modules() if is_head(name) for p in m.parameters()}
+            decayed = set(self.get_decay_parameter_names(model))
+            rates = {True: self.settings["head_learning_rate_factor"], False: 1.0}
+            groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+            for name, parameter in model.named_parameters():
+                if parameter.requires_grad:
+                    groups.setdefault((id(parameter) in head, name in decayed), []).append(parameter)
+            kind, options = self.get_optimizer_cls_and_kwargs(self.args, model)
+            self.optimizer = kind(
+                [
+                    {
+                        "params": parameters,
+                        "lr": self.args.learning_rate * rates[in_head],
+                        "weight_decay": self.args.weight_decay if decay else 0.0,
+                    }
+                    for (in_head, decay), parameters in groups.items()
+                ],
+                **options,
+            )
+        return self.optimizer
+
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        """Return the task's loss in float32."""
+        labels = inputs.pop("labels")
+        outputs = model(**inputs)
+        loss = self.loss(outputs.logits.float(), labels)
+        return (loss, outputs) if return_outputs else loss
+
+    def evaluate(self, eval_dataset=None, ignore_keys=None, metric_key_prefix="eval"):
+        """Measure the learning curve on the validation part and a fixed sample of the training part.
+
+        One reading frame only: averaging over all frames is for the final scores.
+        """
+        metrics: dict[str, float] = {}
+        for part, records in self.curve_records.items():
+            scores = log_probabilities(
+                self.model,
+                self.data.inputs,
+                records,
+                frames=1,
+                classes=self.data.classes,
+                probabilities=self.task.probabilities,
+                precision=self.precision,
+            )
+            for name, value in self.task.curve_metrics(scores, self.data.labels[records]).items():
+                metrics[f"{metric_key_prefix}_{part}_{name}"] = value
+        metrics[f"{metric_key_prefix}_validation_choice"] = choice(metrics, metric_key_prefix, self.settings["metric"])
+        metrics[f"{metric_key_prefix}_seconds"] = time.perf_counter() - self.started
+        self.log(metrics)
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        return metrics
+
+
+def choice(metrics: dict[str, float], prefix: str, metric: str) -> float:
+    """Return the figure that chooses the best evaluation: the metric, ties broken by the log loss.
+
+    On a small validation part PR-AUC and accuracy stand still while the probabilities still get better.
+    """
+    value, log_loss = (metrics[f"{prefix}_validation_{name}"] for name in (metric, "log_loss"))
+    return value if metric == "log_loss" else value - 1e-6 * min(log_loss, 100.0)
+
+
+def is_head(module_name: str) -> bool:
+    """Say whether a module is the classification head, in plain and in peft-wrapped models."""
+    return any(part in ("classifier", "score") for part in module_name.split("."))
+
+
+def history_table(log_history: list[dict[str, float]]) -> pd.DataFrame:
+    """Join the trainer's log entries to one row per evaluation (HISTORY_COLUMNS first, then other metrics)."""
+    rows: dict[int, dict[str, float]] = {}
+    for entry in log_history:
+        if "train_runtime" in entry:
+            continue
+        row = rows.setdefault(int(entry["step"]), {"step": int(entry["step"]), "epoch": entry["epoch"]})
+        for key, value in entry.items():
+            if key == "learning_rate":
+                row[key] = value
+            elif key == "loss":
+                row["train_loss"] = value
+            elif key.startswith("eval_"):
+                row[key.removeprefix("eval_")] = value
+    return pd.DataFrame(list(rows.values())).reindex(columns=HISTORY_COLUMNS)
+
+
+def _run_record(
+    trainer: FoldTrainer,
+    history: pd.DataFrame,
+    precision: str,
+    seconds: float,
+    checkpoint: Path | None,
+    settings: dict[str, Any],
+) -> dict[str, Any]:
+    state = trainer.state
+    done = state.global_step - (checkpoints.step_of(checkpoint) if checkpoint else 0)
+    best = history[history["step"] == (state.best_global_step or state.global_step)]
+    chosen = best.get(f"validation_{settings['metric']}")
+    gap = best["train_pr_auc_macro"] - best["validation_pr_auc_macro"]
+    return {
+        "precision": precision,
+        "parameters": sum(p.numel() for p in trainer.model.parameters()),
+        "trainable_parameters": sum(p.numel() for p in trainer.model.parameters() if p.requires_grad),
+        "seconds_training": seconds,
+        "samples_per_second": done * settings["batch_size"] * settings["gradient_accumulation"] / seconds,
+        "peak_memory_mib": peak_memory_mib(),
+        "peak_gpu_memory_mib": peak_gpu_memory_mib(),
+        "best_step": state.best_global_step or state.global_step,
+        "best_epoch": float(best["epoch"].iloc[0]) if len(best) else state.epoch,
+        "epochs_run": state.epoch,
+        "best_metric": None if state.best_metric is None else float(chosen.iloc[0]),
+        "metric_for_best": settings["metric"],
+        "gap": float(gap.iloc[0]) if len(gap) else None,
+        "resumed_from_step": checkpoints.step_of(checkpoint) if checkpoint else None,
+    }

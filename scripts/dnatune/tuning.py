@@ -1,0 +1,154 @@
+"""Which weights learn: all (full), small adapters and the head (lora), or a linear head on frozen embeddings (probe).
+
+Each way knows how to prepare a model, what to save of it, and how to make a plain transformers model again.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+from transformers import PreTrainedModel, set_seed
+from transformers.modeling_outputs import SequenceClassifierOutput
+
+from dnatune.backbones import find_backbone
+from dnatune.backbones.base import Backbone, head_modules
+from dnatune.errors import UserError
+
+LOGGER = logging.getLogger("dnatune")
+
+
+class LinearHead(nn.Module):
+    """The head of a probe: dropout and one linear layer on embeddings (batch, hidden)."""
+
+    def __init__(self, classifier: nn.Linear, dropout: float) -> None:
+        super().__init__()
+        self.dropout = nn.Dropout(dropout)
+        self.classifier = classifier
+
+    def forward(self, embeddings: torch.Tensor) -> SequenceClassifierOutput:
+        """Return logits (batch, classes)."""
+        return SequenceClassifierOutput(logits=self.classifier(self.dropout(embeddings)))
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """How one kind of tuning prepares, saves, and restores a model."""
+
+    prepare: Any
+    save: Any
+    restore: Any
+
+
+def backbone_of(settings: dict[str, Any]) -> Backbone:
+    """Return the backbone entry that a model's settings name."""
+    backbone = find_backbone(settings["backbone"], settings["revision"], settings["trust_remote_code"])
+    return backbone.with_config(settings["backbone_config"]) if settings["backbone_config"] else backbone
+
+
+def base_model(settings: dict[str, Any], labels: dict[str, int], seed: int) -> PreTrainedModel:
+    """Return the backbone with a fresh head; the same seed gives the same numbers in every job of a run."""
+    set_seed(seed)
+    backbone = backbone_of(settings)
+    pooling = settings["pooling"] or backbone.pooling
+    return backbone.model(labels, pooling, settings["head_dropout"])
+
+
+def _prepare_full(model: PreTrainedModel, settings: dict[str, Any]) -> nn.Module:
+    return model
+
+
+def _save_full(model: nn.Module, folder: Path) -> None:
+    model.save_pretrained(folder)
+
+
+def _restore_full(base: PreTrainedModel, folder: Path, settings: dict[str, Any]) -> PreTrainedModel:
+    base.load_state_dict(load_weights(folder), strict=True)
+    return base
+
+
+def load_weights(folder: Path) -> dict[str, torch.Tensor]:
+    """Return all tensors of a saved model's safetensors files, sharded or not."""
+    tensors: dict[str, torch.Tensor] = {}
+    for path in sorted(folder.glob("*.safetensors")):
+        tensors.update(load_file(path))
+    return tensors
+
+
+def _prepare_lora(model: PreTrainedModel, settings: dict[str, Any]) -> nn.Module:
+    from peft import LoraConfig, get_peft_model
+
+    lora = settings["lora"]
+    targets = lora["targets"] or backbone_of(settings).lora_targets()
+    names = [name for name, _ in model.named_modules()]
+    for target in targets:
+        if not any(name == target or name.endswith(f".{target}") for name in names):
+            raise UserError(
+                f"Configuration key 'lora.targets': no layer of {settings['backbone']} is named '{target}'; "
+                f"its linear layers are {', '.join(_linear_names(model))}."
+            )
+    config = LoraConfig(
+        r=lora["r"],
+        lora_alpha=lora["alpha"],
+        lora_dropout=lora["dropout"],
+        target_modules=targets,
+        # Without the head in the adapter, prediction later would use a random one.
+        modules_to_save=head_modules(model),
+    )
+    return get_peft_model(model, config)
+
+
+def _linear_names(model: nn.Module) -> list[str]:
+    kinds = ("Linear", "Conv1D")
+    return sorted({name.rsplit(".", 1)[-1] for name, m in model.named_modules() if type(m).__name__ in kinds})
+
+
+def _restore_lora(base: PreTrainedModel, folder: Path, settings: dict[str, Any]) -> PreTrainedModel:
+    from peft import PeftModel
+
+    return PeftModel.from_pretrained(base, str(folder)).merge_and_unload()
+
+
+def _prepare_probe(model: PreTrainedModel, settings: dict[str, Any]) -> nn.Module:
+    return LinearHead(model.classifier, settings["head_dropout"])
+
+
+def _save_probe(model: nn.Module, folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file({k: v.contiguous() for k, v in model.classifier.state_dict().items()}, folder / "head.safetensors")
+
+
+def _restore_probe(base: PreTrainedModel, folder: Path, settings: dict[str, Any]) -> PreTrainedModel:
+    base.classifier.load_state_dict(load_file(folder / "head.safetensors"))
+    return base
+
+
+TUNINGS = {
+    "full": Tuning(_prepare_full, _save_full, _restore_full),
+    "lora": Tuning(_prepare_lora, _save_full, _restore_lora),
+    "probe": Tuning(_prepare_probe, _save_probe, _restore_probe),
+}
+
+
+def prepare(model: PreTrainedModel, settings: dict[str, Any]) -> nn.Module:
+    """Return what is trained. Raises UserError if a LoRA target matches no layer."""
+    prepared = TUNINGS[settings["tuning"]].prepare(model, settings)
+    trainable = sum(p.numel() for p in prepared.parameters() if p.requires_grad)
+    total = sum(p.numel() for p in model.parameters())
+    LOGGER.info("%s of %s parameters are trained (%.2f %%)", f"{trainable:,}", f"{total:,}", 100 * trainable / total)
+    return prepared
+
+
+def save(model: nn.Module, folder: Path, tuning: str) -> None:
+    """Save what was trained: all weights, adapter and head, or the head."""
+    TUNINGS[tuning].save(model, folder)
+
+
+def restore(folder: Path, settings: dict[str, Any], labels: dict[str, int], seed: int) -> PreTrainedModel:
+    """Return a plain transformers model with the weights that ``save`` wrote (adapters merged)."""
+    return TUNINGS[settings["tuning"]].restore(base_model(settings, labels, seed), folder, settings)

@@ -1,0 +1,28 @@
+"""Train one model on all known sequences, for the epochs that its folds settled on."""
+
+from pathlib import Path
+
+import torch
+
+from dnatune import files, tuning
+from dnatune.fold_data import load_fold
+from dnatune.fold_training import Job, open_inputs, remove_checkpoints, train_on_all
+from dnatune.job import job
+from dnatune.packaging import settled_epochs
+from dnatune.tasks import task
+
+with job(snakemake) as log:
+    params, given, made = snakemake.params, snakemake.input, snakemake.output
+    torch.set_num_threads(snakemake.threads)
+    training = Job(params.model, params.settings, task(params.task), params.seed, Path(params.checkpoints))
+    epochs = settled_epochs([files.read_json(path) for path in given.runs])
+    log.info("%s on all data for %.2f epochs (median of the folds' best)", training.model, epochs)
+    # Any fold holds all known records; its roles are joined again.
+    fold = load_fold(given.records, given.folds, given.label_map, 0)
+    inputs = open_inputs(given.tokens, given.get("embeddings"))
+    trained, run, checkpoints = train_on_all(training, fold, inputs, files.sha256(given.records), epochs)
+    with files.whole(made.weights) as partial:
+        tuning.save(trained.model, partial, training.settings["tuning"])
+    files.write_tsv(made.history, trained.history)
+    files.write_json(made.run, run)
+    remove_checkpoints(checkpoints)
