@@ -1,0 +1,103 @@
+"""The README of a saved model: what it is, how well it did in cross-validation, how to use it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+SHOWN = {
+    "accuracy": "accuracy",
+    "f1_macro": "macro F1",
+    "pr_auc_macro": "macro PR-AUC",
+    "log_loss": "log loss",
+    "brier": "Brier score",
+    "ece": "expected calibration error",
+}
+MODES = {
+    "refit": "trained on all sequences for the {epochs:.1f} epochs that the folds settled on",
+    "best_fold": "the fold with the best validation figure",
+    "ensemble": "the mean of the probabilities of all folds' models",
+}
+
+
+def card(
+    about: dict[str, Any], metrics: pd.DataFrame, runs: list[dict], calibrator: dict, classes: list[str], epochs: float
+) -> str:
+    """Return the card as Markdown. ``metrics`` is the model's metrics of all folds."""
+    test = metrics.query("split == 'test' and `class` == 'all' and metric in @SHOWN")
+    table = test.groupby(["metric", "stage"])["value"].agg(["mean", "std"]).round(4)
+    lines = [
+        f"| {words} | {_cell(table, metric, 'raw')} | {_cell(table, metric, 'calibrated')} |"
+        for metric, words in SHOWN.items()
+    ]
+    settings = about["settings"]
+    code = "(\"{folder}\", trust_remote_code=True)" if about["own_model_code"] else "(\"{folder}\")"
+    return CARD.format(
+        model=about["model"],
+        backbone=settings["backbone"],
+        tuning=settings["tuning"],
+        classes=len(classes),
+        mode=MODES[about["mode"]].format(epochs=epochs),
+        parameters=f"{about['parameters']:,}",
+        folds=len(runs),
+        metrics="\n".join(lines),
+        method=calibrator["method"],
+        load=code.format(folder="this folder"),
+        remote=REMOTE if about["own_model_code"] else "",
+        frames=about["tokens"]["frames"],
+        max_tokens=about["tokens"]["max_tokens"],
+        versions="\n".join(f"- {name} {version}" for name, version in about["versions"].items()),
+    )
+
+
+def _cell(table: pd.DataFrame, metric: str, stage: str) -> str:
+    if (metric, stage) not in table.index:
+        return "-"
+    mean, spread = table.loc[(metric, stage)]
+    return f"{mean:.4f}" if pd.isna(spread) else f"{mean:.4f} (sd {spread:.4f})"
+
+
+REMOTE = """
+`trust_remote_code=True` is needed because the pooling is not the architecture's own: the few lines of model code
+stand beside this file (`modeling_*.py`), and transformers asks before it runs code from a folder. Read them first.
+"""
+
+CARD = """---
+library_name: transformers
+tags: [dna, dnatune]
+---
+# {model}
+
+A classifier of DNA sequences into {classes} classes: `{backbone}`, tuning `{tuning}`, {parameters} parameters;
+{mode}.
+
+## How well it did
+
+Mean over the test parts of {folds} folds. The test part of a fold never touched training, early stopping or calibration.
+
+| | raw | calibrated |
+|---|---|---|
+{metrics}
+
+These figures are of the folds' models, made the same way; this one has seen all sequences, so no sequence is left
+to measure it on. A sequence of a class that is not among the {classes} gets one of their names all the same.
+
+## How to use it
+
+```python
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+tokenizer = AutoTokenizer.from_pretrained("this folder")
+model = AutoModelForSequenceClassification.from_pretrained{load}
+logits = model(**tokenizer("ACGT...", return_tensors="pt")).logits
+```
+{remote}
+`snakemake predict` does more: it cleans the sequences (upper case, U to T, other letters to N), averages over
+{frames} reading frame(s), reads sequences longer than {max_tokens} tokens in windows, and applies the calibration
+(`calibration.json`, method {method}, fitted on validation parts).
+
+## Made with
+
+{versions}
+"""

@@ -1,0 +1,142 @@
+"""The saved model: a folder that plain transformers loads, its calibration, a card, and a light version.
+
+In: weights of the refit or of the folds, validation scores, the folds' metrics. Out: ``final/<model>/``.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedModel
+
+from dnatune import calibration, files, tuning
+from dnatune.backbones.modeling_ensemble import EnsembleConfig, EnsembleForSequenceClassification
+from dnatune.backbones.modeling_pooled import PooledConfig, PooledForSequenceClassification
+from dnatune.scores import Scores
+from dnatune.versions import installed_versions
+
+LOGGER = logging.getLogger("dnatune")
+# Model code of ours: saved beside the weights, and known here so that loading never runs code from a folder.
+OUR_MODELS = (
+    (PooledConfig, PooledForSequenceClassification),
+    (EnsembleConfig, EnsembleForSequenceClassification),
+)
+for _config, _model in OUR_MODELS:
+    AutoConfig.register(_config.model_type, _config, exist_ok=True)
+    AutoModelForSequenceClassification.register(_config, _model, exist_ok=True)
+
+
+@dataclass(frozen=True)
+class Package:
+    """What a saved model is made of: its name and settings, the run's seed, class names and mode."""
+
+    model: str
+    settings: dict[str, Any]
+    seed: int
+    classes: list[str]
+    mode: str
+    light: bool
+
+
+def settled_epochs(runs: list[dict[str, Any]]) -> float:
+    """Return the epochs that the folds settled on: the median of their best epochs."""
+    return float(np.median([run["best_epoch"] for run in runs]))
+
+
+def best_fold(runs: list[dict[str, Any]]) -> int:
+    """Return the position of the fold with the best validation metric."""
+    values = np.array([np.nan if run["best_metric"] is None else run["best_metric"] for run in runs])
+    return int(np.nanargmin(values) if runs[0]["metric_for_best"] == "log_loss" else np.nanargmax(values))
+
+
+def assemble(package: Package, weights: list[Path], runs: list[dict[str, Any]]) -> PreTrainedModel:
+    """Return the model to save: the refit, the best fold, or an ensemble of all folds (weights in fold order)."""
+    labels = {name: i for i, name in enumerate(package.classes)}
+    if package.mode == "best_fold":
+        weights = [weights[best_fold(runs)]]
+    members = [tuning.restore(folder, package.settings, labels, package.seed) for folder in weights]
+    if len(members) == 1:
+        return members[0]
+    config = EnsembleConfig(
+        member=members[0].config,
+        size=len(members),
+        label2id=labels,
+        id2label={i: name for name, i in labels.items()},
+    )
+    config.pad_token_id = members[0].config.pad_token_id
+    ensemble = EnsembleForSequenceClassification(config)
+    for slot, member in zip(ensemble.members, members, strict=True):
+        slot.load_state_dict(member.state_dict())
+    return ensemble
+
+
+def fit_calibration(
+    scores: list[Scores], runs: list[dict[str, Any]], mode: str, method: str, cv_folds: int, seed: int
+) -> dict[str, Any]:
+    """Fit the calibration of the saved model on validation scores: of its own fold, or of all folds together.
+
+    The refit has no validation part of its own; the folds' models, trained the same way on nearly the same
+    sequences, stand in for it.
+    """
+    chosen = [scores[best_fold(runs)]] if mode == "best_fold" else scores
+    parts = [part.part("validation") for part in chosen]
+    logits = np.concatenate([part.logits for part in parts])
+    labels = np.concatenate([part.label for part in parts])
+    return calibration.fit(method, logits, labels, seed, cv_folds)
+
+
+def save_model(model: PreTrainedModel, tokenizer: Any, folder: Path, dtype: torch.dtype = torch.float32) -> None:
+    """Save model and tokenizer so that AutoModelForSequenceClassification and AutoTokenizer load them."""
+    for config, kind in OUR_MODELS:
+        if isinstance(model, kind):
+            config.register_for_auto_class()
+            kind.register_for_auto_class("AutoModelForSequenceClassification")
+    model = model.to(dtype)
+    model.config.dtype = dtype
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def write_package(
+    package: Package,
+    weights: list[Path],
+    runs: list[dict[str, Any]],
+    calibrator: dict[str, Any],
+    tokens: dict[str, Any],
+    folder: Path,
+) -> dict[str, Any]:
+    """Write everything but the card into ``folder``; return what stands in dnatune.json."""
+    model = assemble(package, weights, runs)
+    tokenizer = tuning.backbone_of(package.settings).saved_tokenizer()
+    about = {
+        "model": package.model,
+        "mode": package.mode,
+        "settings": package.settings,
+        "seed": package.seed,
+        "precision": runs[0]["precision"],
+        "tokens": tokens,
+        "own_model_code": isinstance(model, tuple(kind for _, kind in OUR_MODELS)),
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "versions": installed_versions(),
+    }
+    save_model(model, tokenizer, folder)
+    files.write_json(folder / "calibration.json", calibrator)
+    files.write_json(folder / "dnatune.json", about)
+    if package.light:
+        write_light(package, model, tokenizer, weights, folder / "light")
+    return about
+
+
+def write_light(package: Package, model: PreTrainedModel, tokenizer: Any, weights: list[Path], folder: Path) -> None:
+    """Write the light version: adapter and head alone where a published base exists, else half precision."""
+    adapter = package.settings["tuning"] == "lora" and package.mode == "refit"
+    if adapter and not package.settings["backbone"].startswith("builtin:"):
+        files.copy_folder(weights[0], folder)
+        tokenizer.save_pretrained(folder)
+    else:
+        save_model(model, tokenizer, folder, torch.bfloat16)

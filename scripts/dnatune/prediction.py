@@ -1,0 +1,143 @@
+"""Names for new sequences with a saved model. In: a FASTA and ``final/<model>/``; out: one row per sequence."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+from dnatune import calibration, files, packaging  # packaging makes our model classes known to the Auto classes
+from dnatune.backbones.generic import TokenizerTokens
+from dnatune.backbones.kmer_tokenizer import KmerTokens, is_kmer_vocabulary
+from dnatune.backbones.nucleotide_transformer import EsmBackbone
+from dnatune.errors import UserError
+from dnatune.fasta import read_clean
+from dnatune.fold_training import frames_at_prediction
+from dnatune.hardware import choose_precision
+from dnatune.inference import log_probabilities
+from dnatune.inputs import TokenInputs
+from dnatune.tasks import Task
+from dnatune.tokens import Encoder, TokenSettings, TokenTable
+from dnatune.versions import version_warnings
+
+LOGGER = logging.getLogger("dnatune")
+SEQUENCES_AT_ONCE = 20_000
+K = 6
+
+
+class SavedModel:
+    """A folder written by ``packaging``, ready to name sequences.
+
+    Raises UserError if the folder is not one; logs a warning if it was made with other versions.
+    """
+
+    def __init__(self, folder: str | Path, task: Task) -> None:
+        folder = Path(folder)
+        if not (folder / "dnatune.json").is_file():
+            raise UserError(f"{folder} is not a saved model of dnatune: it has no dnatune.json.")
+        self.about: dict[str, Any] = files.read_json(folder / "dnatune.json")
+        for sentence in version_warnings(self.about["versions"]):
+            LOGGER.warning("Warning: %s", sentence)
+        assert packaging.OUR_MODELS
+        model = AutoModelForSequenceClassification.from_pretrained(folder, dtype=torch.float32)
+        self.model = EsmBackbone("", None, False).adjust(model).eval()
+        if torch.cuda.is_available():
+            self.model.to("cuda")
+        self.classes = [model.config.id2label[i] for i in range(len(model.config.id2label))]
+        self.calibrator = files.read_json(folder / "calibration.json")
+        self.task = task
+        self.encoder = saved_encoder(folder, self.about["tokens"])
+        self.tokens = TokenSettings.of(self.about["settings"]["tokens"], self.encoder)
+
+    def probabilities(self, sequences: list[str]) -> tuple[np.ndarray, np.ndarray]:
+        """Return calibrated probabilities (sequences, classes) and the number of windows (sequences,)."""
+        table = TokenTable.of_sequences(sequences, self.encoder, self.tokens)
+        logits = log_probabilities(
+            self.model,
+            TokenInputs(table, self.encoder.pad_id),
+            np.arange(len(sequences)),
+            frames=frames_at_prediction(self.about["settings"], table),
+            classes=len(self.classes),
+            probabilities=self.task.probabilities,
+            precision=choose_precision("auto"),
+        )
+        return calibration.apply(self.calibrator, logits), table.n_windows[:, 0]
+
+
+def saved_encoder(folder: Path, tokens: dict[str, Any]) -> Encoder:
+    """Return the encoder of a saved model's tokenizer."""
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    vocabulary = sorted(tokenizer.get_vocab(), key=tokenizer.get_vocab().__getitem__)
+    if is_kmer_vocabulary(vocabulary, K):
+        return KmerTokens(vocabulary, K, tokens["context"])
+    return TokenizerTokens(tokenizer, tokens["vocabulary_size"], tokens["context"], str(folder))
+
+
+def unusable(sequence: str, bounds: dict[str, Any]) -> str:
+    """Say why a cleaned sequence cannot be named (the run's filter), or return an empty string."""
+    if len(sequence) < bounds["min_length"]:
+        return f"shorter than {bounds['min_length']} bases"
+    if bounds["max_length"] is not None and len(sequence) > bounds["max_length"]:
+        return f"longer than {bounds['max_length']} bases"
+    if sequence.count("N") > bounds["max_n_share"] * len(sequence):
+        return f"more than {bounds['max_n_share']:.0%} N"
+    return ""
+
+
+def name_sequences(query: str | Path, model: SavedModel, bounds: dict[str, Any], top_k: int) -> pd.DataFrame:
+    """Return one row per query sequence: id, label, probability, the top k, length, windows, note.
+
+    ``probability`` is calibrated. Sequences outside the run's bounds get no label and a note. Raises UserError
+    if no sequence is usable.
+    """
+    table = pd.DataFrame(read_clean(query), columns=["id", "sequence"])
+    table["length"] = table["sequence"].str.len()
+    table["note"] = [unusable(sequence, bounds) for sequence in table["sequence"]]
+    usable = np.flatnonzero(table["note"] == "")
+    if not len(usable):
+        raise UserError(
+            f"{query}: none of the {len(table)} sequences is usable ({table['note'].iloc[0]}); "
+            "see the section filter of the configuration."
+        )
+    k = min(top_k, len(model.classes))
+    named: list[pd.DataFrame] = []
+    for start in range(0, len(usable), SEQUENCES_AT_ONCE):
+        rows = usable[start : start + SEQUENCES_AT_ONCE]
+        probabilities, windows = model.probabilities(table["sequence"].iloc[rows].tolist())
+        named.append(_name_rows(rows, probabilities, windows, model.classes, k, f"top_{top_k}"))
+        LOGGER.info("%d of %d sequences named", start + len(rows), len(usable))
+    table = table.join(pd.concat(named))
+    table["windows"] = table["windows"].astype("Int64")
+    return table[["id", "label", "probability", f"top_{top_k}", "length", "windows", "note"]]
+
+
+def _name_rows(
+    rows: np.ndarray, probabilities: np.ndarray, windows: np.ndarray, classes: list[str], k: int, column: str
+) -> pd.DataFrame:
+    best = np.argsort(-probabilities, axis=1, kind="stable")[:, :k]
+    values = np.take_along_axis(probabilities, best, axis=1)
+    listed = [
+        "; ".join(f"{classes[c]} ({p:.4f})" for c, p in zip(line, ps, strict=True))
+        for line, ps in zip(best, values, strict=True)
+    ]
+    return pd.DataFrame(
+        {
+            "label": [classes[c] for c in best[:, 0]],
+            "probability": values[:, 0],
+            column: listed,
+            "windows": windows,
+        },
+        index=rows,
+    )
+
+
+def best_model(comparison: pd.DataFrame, models: list[str]) -> str:
+    """Return the model with the best mean macro PR-AUC on validation; the test part chooses nothing."""
+    rows = comparison.query("split == 'validation' and stage == 'raw' and metric == 'pr_auc_macro'")
+    means = rows.set_index("model")["mean"].reindex(models)
+    return str(means.idxmax()) if means.notna().any() else models[0]

@@ -1,0 +1,21 @@
+"""Name the sequences of a query FASTA with the best saved model (by validation)."""
+
+from pathlib import Path
+
+import torch
+
+from dnatune import files
+from dnatune.job import job
+from dnatune.prediction import SavedModel, best_model, name_sequences
+from dnatune.tasks import task
+
+with job(snakemake) as log:
+    params, given = snakemake.params, snakemake.input
+    torch.set_num_threads(snakemake.threads)
+    name = best_model(files.read_tsv(given.comparison), list(params.models))
+    folders = {Path(folder).name: folder for folder in given.models}
+    log.info("naming with %s (best macro PR-AUC on validation of %d saved)", name, len(folders))
+    table = name_sequences(given.query, SavedModel(folders[name], task(params.task)), params.filter, params.top_k)
+    table.insert(len(table.columns), "model", name)
+    files.write_tsv(snakemake.output.names, table)
+    log.info("%d sequences, %d named: %s", len(table), (table["note"] == "").sum(), snakemake.output.names)

@@ -1,0 +1,31 @@
+"""Save one model ready to name new sequences: weights, tokenizer, calibration, card, light version."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from dnatune import files
+from dnatune.fold_data import class_names
+from dnatune.job import job
+from dnatune.model_card import card
+from dnatune.packaging import Package, fit_calibration, settled_epochs, write_package
+from dnatune.scores import Scores
+
+with job(snakemake) as log:
+    params, given = snakemake.params, snakemake.input
+    classes = class_names(given.label_map)
+    package = Package(params.model, params.settings, params.seed, classes, params.mode, params.light)
+    runs = [files.read_json(path) for path in given.runs]
+    method, cv_folds = params.calibration["method"], params.calibration["cv_folds"]
+    calibrator = fit_calibration(
+        [Scores.load(path) for path in given.scores], runs, package.mode, method, cv_folds, package.seed
+    )
+    metrics = pd.concat([files.read_tsv(path) for path in given.metrics])
+    tokens = files.read_json(Path(given.tokens) / "tokens.json")
+    weights = given.weights if isinstance(given.weights, list) else [given.weights]
+    with files.whole(snakemake.output.folder) as partial:
+        partial.mkdir(parents=True)
+        about = write_package(package, [Path(w) for w in weights], runs, calibrator, tokens, partial)
+        text = card(about, metrics, runs, calibrator, classes, settled_epochs(runs))
+        (partial / "README.md").write_text(text, "utf-8")
+    log.info("%s saved in %s (calibration: %s)", params.model, snakemake.output.folder, calibrator["method"])
