@@ -1,0 +1,47 @@
+# dnatune: from a FASTA file and a label table to a fine-tuned DNA language model that can be trusted.
+# Read README.md first; every key of a configuration is explained in config/README.md.
+from snakemake.utils import min_version
+
+min_version("9.19")
+
+
+# The example runs unless --configfile names another configuration; the two are never mixed.
+if "data" not in config:
+
+    configfile: "config/config.yaml"
+
+
+include: "workflow/rules/common.smk"
+
+
+pathvars:
+    results=RUN_FOLDER,
+    logs=f"{RUN_FOLDER}/logs",
+    benchmarks=f"{RUN_FOLDER}/benchmarks",
+
+
+include: "workflow/rules/data.smk"
+include: "workflow/rules/tokens.smk"
+include: "workflow/rules/train.smk"
+include: "workflow/rules/baselines.smk"
+include: "workflow/rules/evaluate.smk"
+include: "workflow/rules/package.smk"
+include: "workflow/rules/report.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        "<results>/report/report.html",
+        final_models(),
+    localrule: True
+    message:
+        "Done: open {input[0]}"
+
+
+rule predict:
+    input:
+        predictions(),
+    localrule: True
+    message:
+        "Done: the names stand in {input}"

@@ -1,0 +1,171 @@
+"""The configuration: one strict schema, defaults filled in, every mistake said in one sentence.
+
+In: the mapping that Snakemake read from YAML and the command line. Out: a complete mapping, or a UserError.
+"""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import ValidationError, best_match
+
+from dnatune.errors import UserError, nearest
+
+SCHEMA_PATH = Path(__file__).resolve().parents[2] / "workflow" / "schemas" / "config.schema.yaml"
+TYPE_WORDS = {
+    "object": "a group of keys",
+    "array": "a list",
+    "string": "text",
+    "number": "a number",
+    "integer": "a whole number",
+    "boolean": "true or false",
+    "null": "nothing (null)",
+}
+
+
+def load_schema() -> dict[str, Any]:
+    """Read the schema that ships with the workflow."""
+    return yaml.safe_load(SCHEMA_PATH.read_text("utf-8"))
+
+
+def resolve(config: dict[str, Any]) -> dict[str, Any]:
+    """Return a complete copy of ``config``: numbers parsed, checked against the schema, defaults filled in.
+
+    Raises UserError for the first mistake, naming the key, what was found and what was expected.
+    """
+    schema = load_schema()
+    resolved = _complete(copy.deepcopy(dict(config)), schema)
+    error = best_match(Draft202012Validator(schema).iter_errors(resolved))
+    if error is not None:
+        raise UserError(_sentence(error))
+    _check_meaning(resolved)
+    return resolved
+
+
+def _types(schema: dict[str, Any]) -> list[str]:
+    kind = schema.get("type", [])
+    return [kind] if isinstance(kind, str) else list(kind)
+
+
+def _complete(value: Any, schema: dict[str, Any]) -> Any:
+    types = _types(schema)
+    if isinstance(value, str) and "string" not in types and {"number", "integer"} & set(types):
+        return _number(value)
+    if isinstance(value, float) and value.is_integer() and "integer" in types and "number" not in types:
+        return int(value)
+    if "object" in types and value is None and "null" not in types:
+        value = {}  # a section whose keys are all commented out
+    if isinstance(value, dict):
+        known = schema.get("properties", {})
+        rest = schema.get("additionalProperties")
+        for key, child in known.items():
+            if key not in value and "default" in child:
+                value[key] = copy.deepcopy(child["default"])
+        for key in value:
+            child = known.get(key, rest)
+            if isinstance(child, dict):
+                value[key] = _complete(value[key], child)
+    return value
+
+
+def _number(text: str) -> Any:
+    # YAML reads 1e-5 as text (it wants 1.0e-5); everybody in machine learning writes 1e-5.
+    try:
+        number = float(text)
+    except ValueError:
+        return text
+    return int(number) if number.is_integer() and "e" not in text.lower() and "." not in text else number
+
+
+def _sentence(error: ValidationError) -> str:
+    key = ".".join(str(part) for part in error.absolute_path)
+    where = f"Configuration key '{key}'" if key else "The configuration"
+    schema = error.schema
+    match error.validator:
+        case "additionalProperties":
+            known = list(schema.get("properties", {}))
+            unknown = next(k for k in error.instance if k not in known)
+            inside = f" in '{key}'" if key else ""
+            hint = nearest(unknown, known) or f"; known keys are {', '.join(known)}"
+            return f"Configuration: unknown key '{unknown}'{inside}{hint}."
+        case "required":
+            missing = next(k for k in schema["required"] if k not in error.instance)
+            return f"{where} lacks the required key '{missing}': {schema['properties'][missing]['description'] if 'properties' in schema else ''}"
+        case "type":
+            expected = " or ".join(TYPE_WORDS[t] for t in _types(schema))
+            return f"{where}: found {error.instance!r}, expected {expected}."
+        case "enum":
+            options = ", ".join("null" if o is None else str(o) for o in schema["enum"])
+            return f"{where}: found {error.instance!r}, expected one of {options}{nearest(error.instance, schema['enum'])}."
+        case "minProperties":
+            return f"{where} names nothing: give at least one entry."
+        case "pattern":
+            return f"{where}: found {error.instance!r}, expected text of the form {schema['pattern']}."
+        case "minimum" | "maximum" | "exclusiveMinimum" | "exclusiveMaximum":
+            words = {
+                "minimum": "at least",
+                "maximum": "at most",
+                "exclusiveMinimum": "more than",
+                "exclusiveMaximum": "less than",
+            }
+            return f"{where}: found {error.instance!r}, expected {words[error.validator]} {error.validator_value}."
+        case _:
+            return f"{where}: {error.message}."
+
+
+def _check_meaning(config: dict[str, Any]) -> None:
+    """Mistakes that a schema cannot see: keys that contradict each other, backbones that do not exist."""
+    from dnatune.backbones import check_backbone
+
+    methods = load_schema()["properties"]["baselines"]["properties"]["methods"]["items"]["enum"]
+    for name, model in config["models"].items():
+        key = f"Configuration key 'models.{name}"
+        if name in methods:
+            raise UserError(f"{key}': '{name}' is the name of a baseline; choose another name for the model.")
+        check_backbone(f"models.{name}", model)
+        if model["tuning"] == "probe" and model["pooling"] == "architecture":
+            raise UserError(f"{key}.pooling': a probe has a linear head on pooled embeddings; use mean, cls or last.")
+        if model["lora"]["targets"] is not None and model["tuning"] != "lora":
+            raise UserError(f"{key}.lora.targets' has no effect with tuning: {model['tuning']}; use tuning: lora.")
+    bounds = config["filter"]
+    if bounds["max_length"] is not None and bounds["max_length"] < bounds["min_length"]:
+        raise UserError(
+            f"Configuration key 'filter.max_length': found {bounds['max_length']}, expected at least "
+            f"filter.min_length ({bounds['min_length']})."
+        )
+    for name in config["packaging"]["models"] or []:
+        if name not in config["models"]:
+            raise UserError(
+                f"Configuration key 'packaging.models': no model is named '{name}'{nearest(name, config['models'])}."
+            )
+    if "vector_logistic_regression" in config["baselines"]["methods"] and not config["data"]["vectors"]:
+        raise UserError(
+            "Configuration key 'baselines.methods': vector_logistic_regression needs the table 'data.vectors'; "
+            "name one or leave the method out."
+        )
+
+
+def check_files(config: dict[str, Any]) -> None:
+    """Raise UserError for the first input file of the configuration that is not there."""
+    named = {f"data.{role}": config["data"][role] for role in ("sequences", "labels", "vectors", "clusters")}
+    for key, path in {**named, "query": config["query"]}.items():
+        if path is not None and not Path(path).is_file():
+            raise UserError(f"Configuration key '{key}': the file {path} does not exist (looked from {Path.cwd()}).")
+
+
+def check_writable(folder: str | Path) -> None:
+    """Raise UserError if results cannot be written under ``folder`` (its nearest existing parent counts)."""
+    folder = Path(folder)
+    existing = next((p for p in [folder, *folder.absolute().parents] if p.exists()), Path("/"))
+    probe = existing / ".dnatune-write-test"
+    try:
+        probe.touch()
+        probe.unlink()
+    except OSError as reason:
+        raise UserError(
+            f"The output folder {folder} cannot be written ({reason.strerror}); set results_folder in the configuration."
+        ) from None

@@ -1,0 +1,57 @@
+"""The version of the code behind a script: a hash of it and of every library module it reaches.
+
+Snakemake re-runs a rule when its script or its params change, but does not see imported modules. With this hash
+among the params, a changed module re-runs the rules that use it and no others. Comments and docstrings do not
+count: the hash is of the syntax tree.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+from functools import lru_cache
+from pathlib import Path
+
+LIBRARY = Path(__file__).resolve().parent
+
+
+def source_version(script: str | Path) -> str:
+    """Return 12 hexadecimal digits for the code of ``script`` and all ``dnatune`` modules it imports."""
+    digest = hashlib.sha256()
+    for path in sorted(reached_modules(Path(script))):
+        digest.update(path.name.encode())
+        digest.update(_tree(path)[0].encode())
+    return digest.hexdigest()[:12]
+
+
+def reached_modules(script: Path) -> set[Path]:
+    """Return the files of all library modules that ``script`` imports, directly or through others."""
+    reached: set[Path] = set()
+    waiting = list(_tree(script)[1])
+    while waiting:
+        path = waiting.pop()
+        if path not in reached:
+            reached.add(path)
+            waiting += _tree(path)[1]
+    return reached
+
+
+@lru_cache
+def _tree(path: Path) -> tuple[str, tuple[Path, ...]]:
+    tree = ast.parse(path.read_text("utf-8"))
+    imported: list[Path] = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "dnatune":
+            # ``from dnatune import files`` names a module, ``from dnatune.files import whole`` a thing in one.
+            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+            imported += [file for name in names if (file := _file_of(name))]
+        if isinstance(node, (ast.Module, ast.FunctionDef, ast.ClassDef)) and ast.get_docstring(node) is not None:
+            node.body = node.body[1:] or [ast.Pass()]
+    return ast.dump(tree), tuple(imported)
+
+
+def _file_of(module: str) -> Path | None:
+    path = LIBRARY.joinpath(*module.split(".")[1:])
+    if (path / "__init__.py").is_file():
+        return path / "__init__.py"
+    return path.with_suffix(".py") if path.with_suffix(".py").is_file() else None

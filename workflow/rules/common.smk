@@ -1,0 +1,139 @@
+# What all rules share: the checked configuration, names of folds and models, and lists of files.
+import shutil
+import sys
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
+
+WORKFLOW_FOLDER = Path(workflow.basedir)
+sys.path.insert(0, str(WORKFLOW_FOLDER / "scripts"))
+
+from dnatune import config as configuration
+from dnatune.errors import UserError
+from dnatune.files import fingerprint
+from dnatune.source_version import source_version
+from dnatune.versions import installed_versions
+
+try:
+    config = configuration.resolve(config)
+    configuration.check_files(config)
+    configuration.check_writable(f"{config['results_folder']}/{config['name']}")
+except UserError as mistake:
+    raise WorkflowError(str(mistake)) from None
+
+RUN_FOLDER = f"{config['results_folder']}/{config['name']}"
+MODELS = list(config["models"])
+FOLDS = list(range(1 if config["data"]["columns"]["split"] else config["split"]["folds"]))
+PACKAGED = config["packaging"]["models"] or MODELS
+
+# A method that cannot run here is left out and named in the report; with conda its environment brings vsearch.
+VSEARCH = shutil.which("vsearch") or "conda" in str(workflow.deployment_settings.deployment_method).lower()
+LEFT_OUT = ["vsearch_top_hit: vsearch is not installed"] if not VSEARCH else []
+BASELINES = [m for m in config["baselines"]["methods"] if VSEARCH or m != "vsearch_top_hit"]
+if len(BASELINES) == len(config["baselines"]["methods"]):
+    LEFT_OUT = []
+
+
+wildcard_constraints:
+    fold=r"\d+",
+    model="|".join(map(re.escape, MODELS)),
+    method="|".join(BASELINES) or "none",
+    kind="models|baselines",
+    predictor="|".join(map(re.escape, [*MODELS, *BASELINES])),
+
+
+def code(script):
+    """Version of a script's library code, so that a changed module re-runs the rules that use it."""
+    return source_version(WORKFLOW_FOLDER / "scripts" / script)
+
+
+def model_settings(wildcards):
+    """What a training job depends on: all settings of its model but the resources."""
+    return {k: v for k, v in config["models"][wildcards.model].items() if k != "resources"}
+
+
+def model_resource(key):
+    """Resource of a model's training job; memory and time grow with each attempt."""
+    grows = key in ("mem_mb", "runtime")
+    return lambda wildcards, attempt: config["models"][wildcards.model]["resources"][key] * (
+        attempt if grows else 1
+    )
+
+
+def model_threads(wildcards):
+    """CPU threads of a model's training job."""
+    return config["models"][wildcards.model]["resources"]["threads"]
+
+
+def token_settings(model):
+    """What the tokens of a model depend on; models that agree in it share one token set."""
+    backbone = {k: config["models"][model][k] for k in BACKBONE_KEYS}
+    return {"backbone": backbone, "tokens": config["models"][model]["tokens"]}
+
+
+BACKBONE_KEYS = ("backbone", "revision", "trust_remote_code", "backbone_config")
+TOKEN_SETS = {
+    f"{re.sub(r'[^A-Za-z0-9]+', '-', config['models'][m]['backbone']).strip('-')}-"
+    f"{fingerprint(token_settings(m))[:6]}": token_settings(m)
+    for m in MODELS
+}
+
+
+def tokens_of(wildcards):
+    """Token set of a model."""
+    wanted = token_settings(wildcards.model)
+    return "<results>/tokens/" + next(name for name, given in TOKEN_SETS.items() if given == wanted)
+
+
+def embeddings_of(wildcards):
+    """Embeddings of a probe's frozen backbone; other tunings read tokens only."""
+    probe = config["models"][wildcards.model]["tuning"] == "probe"
+    return {"embeddings": f"<results>/embeddings/{wildcards.model}.npy"} if probe else {}
+
+
+def fold_files(name, predictors):
+    """A file of every fold of every model or baseline, in that order."""
+    kinds = {**dict.fromkeys(MODELS, "models"), **dict.fromkeys(BASELINES, "baselines")}
+    return [f"<results>/{kinds[p]}/{p}/fold_{fold}/{name}" for p in predictors for fold in FOLDS]
+
+
+def final_models():
+    """Folders of the saved models."""
+    return [f"<results>/final/{model}" for model in PACKAGED]
+
+
+def predictions():
+    """The table of names for the query, or a hint how to name one."""
+    if config["query"] is None:
+        return []
+    stem = re.sub(r"(\.(fasta|fa|fna|fas|fsa))?(\.gz)?$", "", Path(config["query"]).name)
+    return [f"<results>/predictions/{stem}.tsv"]
+
+
+def embedding_settings(wildcards):
+    """What the embeddings of a probe depend on: backbone, pooling, tokens and precision, not how the head learns."""
+    settings = model_settings(wildcards)
+    precision = {"precision": settings["training"]["precision"]}
+    return {**settings, "training": precision, "head_dropout": 0.0}
+
+
+def packaged_weights(wildcards):
+    """Weights that the saved model is made of."""
+    if config["packaging"]["mode"] == "refit":
+        return [f"<results>/models/{wildcards.model}/refit/weights"]
+    return fold_files("weights", [wildcards.model])
+
+
+def report_source(name):
+    """A file the report is made from: template, style, script or caption."""
+    return str(WORKFLOW_FOLDER / "workflow" / "report" / name)
+
+
+def benchmarks_of_jobs():
+    """Time and memory of all jobs before the report."""
+    jobs = ["records", "labels", "folds", "compare", "figures"]
+    jobs += [f"tokens/{name}" for name in TOKEN_SETS]
+    jobs += [f"embeddings/{model}" for model in MODELS if config["models"][model]["tuning"] == "probe"]
+    jobs += [f"train/{model}/fold_{fold}" for model in MODELS for fold in FOLDS]
+    jobs += [f"baselines/{method}/fold_{fold}" for method in BASELINES for fold in FOLDS]
+    return [f"<benchmarks>/{job}.tsv" for job in jobs]

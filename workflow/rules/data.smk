@@ -1,0 +1,82 @@
+# Records, labels and folds: what is learnt from, what it is called, who is tested when.
+
+
+rule records:
+    input:
+        sequences=config["data"]["sequences"],
+        labels=config["data"]["labels"],
+        more=[path for path in (config["data"]["vectors"], config["data"]["clusters"]) if path],
+    output:
+        records="<results>/records/records.parquet",
+        removed="<results>/records/removed.tsv",
+        summary="<results>/records/summary.json",
+    log:
+        "<logs>/records.log",
+    benchmark:
+        "<benchmarks>/records.tsv"
+    conda:
+        "../../envs/data.yaml"
+    threads: 1
+    resources:
+        mem_mb=lambda wildcards, attempt: 4000 * attempt,
+        runtime=lambda wildcards, attempt: 60 * attempt,
+    params:
+        data=config["data"],
+        filter=config["filter"],
+        code=code("read_records.py"),
+    message:
+        "Reading, matching and cleaning the sequences"
+    script:
+        "../../scripts/read_records.py"
+
+
+rule labels:
+    input:
+        records="<results>/records/records.parquet",
+    output:
+        label_map="<results>/labels/label_map.json",
+        class_balance="<results>/labels/class_balance.tsv",
+        summary="<results>/labels/summary.json",
+    log:
+        "<logs>/labels.log",
+    benchmark:
+        "<benchmarks>/labels.tsv"
+    conda:
+        "../../envs/data.yaml"
+    threads: 1
+    resources:
+        mem_mb=lambda wildcards, attempt: 2000 * attempt,
+        runtime=lambda wildcards, attempt: 20 * attempt,
+    params:
+        code=code("map_labels.py"),
+    message:
+        "Numbering the classes"
+    script:
+        "../../scripts/map_labels.py"
+
+
+rule folds:
+    input:
+        records="<results>/records/records.parquet",
+        label_map="<results>/labels/label_map.json",
+    output:
+        folds="<results>/folds/folds.tsv",
+        audit="<results>/folds/audit.json",
+    log:
+        "<logs>/folds.log",
+    benchmark:
+        "<benchmarks>/folds.tsv"
+    conda:
+        "../../envs/data.yaml"
+    threads: 1
+    resources:
+        mem_mb=lambda wildcards, attempt: 2000 * attempt,
+        runtime=lambda wildcards, attempt: 20 * attempt,
+    params:
+        split=config["split"],
+        seed=config["seed"],
+        code=code("split_folds.py"),
+    message:
+        "Splitting into folds and proving that nothing leaks"
+    script:
+        "../../scripts/split_folds.py"

@@ -1,0 +1,59 @@
+# Metrics of every fold, raw and calibrated, and the comparison of all models and baselines.
+
+
+rule evaluate:
+    input:
+        scores="<results>/{kind}/{predictor}/fold_{fold}/scores.npz",
+        label_map="<results>/labels/label_map.json",
+    output:
+        metrics="<results>/{kind}/{predictor}/fold_{fold}/metrics.tsv",
+        calibration="<results>/{kind}/{predictor}/fold_{fold}/calibration.json",
+        curves="<results>/{kind}/{predictor}/fold_{fold}/curves.npz",
+        confusions="<results>/{kind}/{predictor}/fold_{fold}/confusions.tsv",
+    log:
+        "<logs>/evaluate/{kind}/{predictor}/fold_{fold}.log",
+    benchmark:
+        "<benchmarks>/evaluate/{kind}/{predictor}/fold_{fold}.tsv"
+    conda:
+        "../../envs/data.yaml"
+    threads: 1
+    resources:
+        mem_mb=lambda wildcards, attempt: 4000 * attempt,
+        runtime=lambda wildcards, attempt: 60 * attempt,
+    params:
+        model="{predictor}",
+        fold="{fold}",
+        calibration=config["calibration"],
+        metrics=config["metrics"],
+        seed=config["seed"],
+        code=code("evaluate_fold.py"),
+    message:
+        "Calibrating and evaluating {wildcards.predictor} on fold {wildcards.fold}"
+    script:
+        "../../scripts/evaluate_fold.py"
+
+
+rule compare:
+    input:
+        metrics=fold_files("metrics.tsv", MODELS + BASELINES),
+        folds="<results>/folds/folds.tsv",
+    output:
+        metrics="<results>/metrics.tsv",
+        comparison="<results>/comparison.tsv",
+        paired="<results>/paired_tests.tsv",
+    log:
+        "<logs>/compare.log",
+    benchmark:
+        "<benchmarks>/compare.tsv"
+    conda:
+        "../../envs/data.yaml"
+    threads: 1
+    resources:
+        mem_mb=lambda wildcards, attempt: 4000 * attempt,
+        runtime=lambda wildcards, attempt: 30 * attempt,
+    params:
+        code=code("compare_models.py"),
+    message:
+        "Comparing all models and baselines over the folds"
+    script:
+        "../../scripts/compare_models.py"

@@ -1,0 +1,100 @@
+# The saved model, and the names it gives to new sequences.
+
+
+rule refit:
+    input:
+        unpack(embeddings_of),
+        records="<results>/records/records.parquet",
+        folds="<results>/folds/folds.tsv",
+        label_map="<results>/labels/label_map.json",
+        tokens=tokens_of,
+        runs=lambda wildcards: fold_files("run.json", [wildcards.model]),
+    output:
+        weights=directory("<results>/models/{model}/refit/weights"),
+        history="<results>/models/{model}/refit/history.tsv",
+        run="<results>/models/{model}/refit/run.json",
+    log:
+        "<logs>/refit/{model}.log",
+    benchmark:
+        "<benchmarks>/refit/{model}.tsv"
+    conda:
+        f"../../envs/train-{config['training_environment']}.yaml"
+    threads: model_threads
+    resources:
+        mem_mb=model_resource("mem_mb"),
+        runtime=model_resource("runtime"),
+        gpu=model_resource("gpu"),
+    params:
+        model="{model}",
+        settings=model_settings,
+        task=config["task"],
+        seed=config["seed"],
+        checkpoints=f"{RUN_FOLDER}/checkpoints/{{model}}/refit",
+        code=code("refit_model.py"),
+    message:
+        "Training {wildcards.model} on all data; progress: {log}"
+    script:
+        "../../scripts/refit_model.py"
+
+
+rule package:
+    input:
+        tokens=tokens_of,
+        label_map="<results>/labels/label_map.json",
+        weights=packaged_weights,
+        runs=lambda wildcards: fold_files("run.json", [wildcards.model]),
+        scores=lambda wildcards: fold_files("scores.npz", [wildcards.model]),
+        metrics=lambda wildcards: fold_files("metrics.tsv", [wildcards.model]),
+    output:
+        folder=directory("<results>/final/{model}"),
+    log:
+        "<logs>/package/{model}.log",
+    benchmark:
+        "<benchmarks>/package/{model}.tsv"
+    conda:
+        f"../../envs/train-{config['training_environment']}.yaml"
+    threads: 1
+    resources:
+        mem_mb=model_resource("mem_mb"),
+        runtime=lambda wildcards, attempt: 60 * attempt,
+    params:
+        model="{model}",
+        settings=model_settings,
+        seed=config["seed"],
+        mode=config["packaging"]["mode"],
+        light=config["packaging"]["light"],
+        calibration=config["calibration"],
+        code=code("package_model.py"),
+    message:
+        "Saving {wildcards.model} with its calibration and card"
+    script:
+        "../../scripts/package_model.py"
+
+
+rule name_query:
+    input:
+        query=config["query"] or [],
+        models=final_models(),
+        comparison="<results>/comparison.tsv",
+    output:
+        names="<results>/predictions/{query}.tsv",
+    log:
+        "<logs>/predictions/{query}.log",
+    benchmark:
+        "<benchmarks>/predictions/{query}.tsv"
+    conda:
+        f"../../envs/train-{config['training_environment']}.yaml"
+    threads: 1
+    resources:
+        mem_mb=lambda wildcards, attempt: 4000 * attempt,
+        runtime=lambda wildcards, attempt: 120 * attempt,
+    params:
+        models=PACKAGED,
+        filter=config["filter"],
+        top_k=config["metrics"]["top_k"],
+        task=config["task"],
+        code=code("name_query.py"),
+    message:
+        "Naming the sequences of {input.query}"
+    script:
+        "../../scripts/name_query.py"

@@ -1,0 +1,104 @@
+# Figures, tables and the one self-contained report.
+FIGURES = [
+    "class_balance",
+    "folds",
+    "model_comparison",
+    "learning_curves",
+    "precision_recall",
+    "reliability",
+    "confusions",
+    "per_class_f1_vs_size",
+]
+TABLES = ["models", "per_class", "removed_reasons", "confusions", "time_and_memory"]
+
+
+rule figures:
+    input:
+        class_balance="<results>/labels/class_balance.tsv",
+        folds_audit="<results>/folds/audit.json",
+        metrics="<results>/metrics.tsv",
+        comparison="<results>/comparison.tsv",
+        histories=fold_files("history.tsv", MODELS),
+        curves=fold_files("curves.npz", MODELS + BASELINES),
+        confusions=fold_files("confusions.tsv", MODELS + BASELINES),
+    output:
+        **{
+            figure: report(
+                f"<results>/report/figures/{figure}.svg",
+                caption=f"../report/{figure}.rst",
+                category="Figures",
+            )
+            for figure in FIGURES
+        },
+        png=expand("<results>/report/figures/{figure}.png", figure=FIGURES),
+    log:
+        "<logs>/figures.log",
+    benchmark:
+        "<benchmarks>/figures.tsv"
+    conda:
+        "../../envs/report.yaml"
+    threads: 1
+    resources:
+        mem_mb=lambda wildcards, attempt: 4000 * attempt,
+        runtime=lambda wildcards, attempt: 30 * attempt,
+    params:
+        colors=config["report"]["colors"],
+        code=code("draw_figures.py"),
+    message:
+        "Drawing the figures"
+    script:
+        "../../scripts/draw_figures.py"
+
+
+rule report:
+    input:
+        records_summary="<results>/records/summary.json",
+        removed="<results>/records/removed.tsv",
+        labels_summary="<results>/labels/summary.json",
+        label_map="<results>/labels/label_map.json",
+        class_balance="<results>/labels/class_balance.tsv",
+        audit="<results>/folds/audit.json",
+        metrics="<results>/metrics.tsv",
+        comparison="<results>/comparison.tsv",
+        paired="<results>/paired_tests.tsv",
+        figures=expand("<results>/report/figures/{figure}.svg", figure=FIGURES),
+        histories=fold_files("history.tsv", MODELS),
+        runs=fold_files("run.json", MODELS + BASELINES),
+        scores=fold_files("scores.npz", MODELS),
+        calibrations=fold_files("calibration.json", MODELS + BASELINES),
+        confusions=fold_files("confusions.tsv", MODELS + BASELINES),
+        benchmarks=benchmarks_of_jobs(),
+        template=report_source("report.html.j2"),
+        css=report_source("report.css"),
+        js=report_source("report.js"),
+        captions=[report_source(f"{figure}.rst") for figure in FIGURES],
+    output:
+        report=report("<results>/report/report.html", caption="../report/report.rst", category="Report"),
+        tables=report(
+            expand("<results>/report/tables/{table}.tsv", table=TABLES),
+            caption="../report/tables.rst",
+            category="Tables",
+        ),
+    log:
+        "<logs>/report.log",
+    benchmark:
+        "<benchmarks>/report.tsv"
+    conda:
+        "../../envs/report.yaml"
+    threads: 1
+    resources:
+        mem_mb=lambda wildcards, attempt: 4000 * attempt,
+        runtime=lambda wildcards, attempt: 30 * attempt,
+    params:
+        title=config["report"]["title"],
+        name=config["name"],
+        config={k: v for k, v in config.items() if k not in ("report", "query")},
+        left_out=LEFT_OUT,
+        language_models=MODELS,
+        baselines=BASELINES,
+        library_versions=installed_versions(),
+        code=code("write_report.py"),
+    message:
+        "Writing the report"
+    script:
+        "../../scripts/write_report.py"

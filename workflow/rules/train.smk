@@ -1,0 +1,39 @@
+# One training job per model and fold.
+
+
+rule train:
+    input:
+        unpack(embeddings_of),
+        records="<results>/records/records.parquet",
+        folds="<results>/folds/folds.tsv",
+        label_map="<results>/labels/label_map.json",
+        tokens=tokens_of,
+    output:
+        weights=directory("<results>/models/{model}/fold_{fold}/weights"),
+        history="<results>/models/{model}/fold_{fold}/history.tsv",
+        run="<results>/models/{model}/fold_{fold}/run.json",
+        scores="<results>/models/{model}/fold_{fold}/scores.npz",
+    log:
+        "<logs>/train/{model}/fold_{fold}.log",
+    benchmark:
+        "<benchmarks>/train/{model}/fold_{fold}.tsv"
+    conda:
+        f"../../envs/train-{config['training_environment']}.yaml"
+    threads: model_threads
+    resources:
+        mem_mb=model_resource("mem_mb"),
+        runtime=model_resource("runtime"),
+        gpu=model_resource("gpu"),
+    params:
+        model="{model}",
+        fold="{fold}",
+        settings=model_settings,
+        task=config["task"],
+        seed=config["seed"],
+        # Not an output: Snakemake deletes the outputs of a failed job, and a killed job goes on from here.
+        checkpoints=f"{RUN_FOLDER}/checkpoints/{{model}}/fold_{{fold}}",
+        code=code("train_fold.py"),
+    message:
+        "Training {wildcards.model} on fold {wildcards.fold}; progress: {log}"
+    script:
+        "../../scripts/train_fold.py"
