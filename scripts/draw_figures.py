@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pandas as pd
+
 from dnatune import figures, figures_models, report_files, report_tables
 from dnatune.files import read_json
 from dnatune.job import job
@@ -21,9 +22,7 @@ with job(snakemake) as log:
     draw = {
         "class_balance": lambda: figures.class_balance(balance, colors),
         "folds": lambda: figures.folds(report_files.role_counts(read_json(given.folds_audit)), colors),
-        "model_comparison": lambda: figures_models.model_comparison(
-            comparison, metrics, language_models, colors
-        ),
+        "model_comparison": lambda: figures_models.model_comparison(comparison, metrics, language_models, colors),
         "learning_curves": lambda: figures_models.learning_curves(history, colors),
         "precision_recall": lambda: figures_models.precision_recall(points, colors),
         "reliability": lambda: figures_models.reliability(bins, colors),

@@ -95,9 +95,7 @@ def species_tree(count: int, rng: np.random.Generator) -> list[Species]:
         origin = made[-1].ancestor if sister else genera[genus]
         distance = rng.uniform(0.015, 0.02) if sister else rng.uniform(0.05, 0.09)
         name = f"{genus} {free[genus].pop(0)}"
-        made.append(
-            Species(name, genus, family_of[genus], mutate(origin, distance, rng), origin if sister else None)
-        )
+        made.append(Species(name, genus, family_of[genus], mutate(origin, distance, rng), origin if sister else None))
     return made
 
 
@@ -131,9 +129,7 @@ def as_written(sequence: np.ndarray, rng: np.random.Generator) -> str:
     if chance < 0.08:
         letters[rng.choice(len(letters), rng.integers(1, 9), False)] = ord("N")
     elif chance < 0.12:
-        letters[rng.choice(len(letters), 2, False)] = np.frombuffer(
-            rng.choice([b"RY", b"WS", b"KM"]), np.uint8
-        )
+        letters[rng.choice(len(letters), 2, False)] = np.frombuffer(rng.choice([b"RY", b"WS", b"KM"]), np.uint8)
     text = letters.tobytes().decode()
     if 0.2 < chance < 0.26:
         text = text.lower()
@@ -244,9 +240,7 @@ def main(out: Path, seed: int) -> None:
     (out / "README.md").write_text(describe(rows, clusters, len(query), seed), "utf-8")
 
 
-def describe(
-    rows: list[tuple[Species, np.ndarray, str]], clusters: list[int], queries: int, seed: int
-) -> str:
+def describe(rows: list[tuple[Species, np.ndarray, str]], clusters: list[int], queries: int, seed: int) -> str:
     """Return the text of README.md, with the counts as they came out."""
     copies = Counter(cleaned(text) for _, _, text in rows)
     sizes = Counter(species.name for species, _, _ in rows).values()
@@ -282,9 +276,7 @@ Free of rights (CC0).
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("config/example"), help="folder to write to")
     parser.add_argument("--seed", type=int, default=1, help="seed of the random numbers")
     arguments = parser.parse_args()

@@ -14,7 +14,12 @@ with job(snakemake) as log:
     params, given, made = snakemake.params, snakemake.input, snakemake.output
     torch.set_num_threads(snakemake.threads)
     training = Job(
-        params.model, params.settings, task(params.task), params.seed, Path(params.checkpoints), int(params.fold)
+        params.model,
+        params.settings,
+        task(params.task),
+        params.seed,
+        Path(params.checkpoints),
+        int(params.fold),
     )
     fold = load_fold(given.records, given.folds, given.label_map, training.fold)
     log.info("%s, fold %d: %d sequences to train on", training.model, training.fold, len(fold.train))

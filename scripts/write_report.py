@@ -28,9 +28,7 @@ with job(snakemake) as log:
         runs=report_files.records_of(report_files.listed(given.get("runs"))),
         calibrations=report_files.records_of(report_files.listed(given.get("calibrations"))),
         figures={Path(path).stem: Path(path) for path in report_files.listed(given.get("figures"))},
-        captions={
-            Path(path).stem: report.caption(path) for path in report_files.listed(given.get("captions"))
-        },
+        captions={Path(path).stem: report.caption(path) for path in report_files.listed(given.get("captions"))},
         config=settings.config,
         left_out=list(settings.left_out),
         library_versions=dict(settings.library_versions),

@@ -54,8 +54,7 @@ def baseline_logits(
     """
     if method not in METHODS:
         raise UserError(
-            f"baselines.methods names '{method}', expected some of {', '.join(METHODS)}"
-            f"{nearest(method, METHODS)}."
+            f"baselines.methods names '{method}', expected some of {', '.join(METHODS)}{nearest(method, METHODS)}."
         )
     chosen = METHODS[method]
     for key in settings or {}:
@@ -78,9 +77,7 @@ def _naive_bayes(
 ) -> Logits:
     """k-mers that are there or not, multinomial naive Bayes with additive smoothing."""
     k = settings["k"]
-    return naive_bayes_logits(
-        kmer_matrix(train, k), labels, kmer_matrix(query, k), classes, float(settings["alpha"])
-    )
+    return naive_bayes_logits(kmer_matrix(train, k), labels, kmer_matrix(query, k), classes, float(settings["alpha"]))
 
 
 def naive_bayes_logits(
@@ -94,9 +91,7 @@ def naive_bayes_logits(
     """
     features = train.shape[1]
     support = np.bincount(labels, minlength=classes)
-    members = sparse.csr_matrix(
-        (np.ones(len(labels)), (labels, np.arange(len(labels)))), shape=(classes, len(labels))
-    )
+    members = sparse.csr_matrix((np.ones(len(labels)), (labels, np.arange(len(labels)))), shape=(classes, len(labels)))
     counts = (members @ train).tocsr().astype(np.float64)
     totals = np.asarray(counts.sum(axis=1)).ravel() + alpha * features
     counts.data = np.log1p(counts.data / alpha)

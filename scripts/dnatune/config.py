@@ -94,7 +94,8 @@ def _sentence(error: ValidationError) -> str:
             return f"Configuration: unknown key '{unknown}'{inside}{hint}."
         case "required":
             missing = next(k for k in schema["required"] if k not in error.instance)
-            return f"{where} lacks the required key '{missing}': {schema['properties'][missing]['description'] if 'properties' in schema else ''}"
+            meaning = schema.get("properties", {}).get(missing, {}).get("description", "")
+            return f"{where} lacks the required key '{missing}': {meaning}"
         case "type":
             expected = " or ".join(TYPE_WORDS[t] for t in _types(schema))
             return f"{where}: found {error.instance!r}, expected {expected}."

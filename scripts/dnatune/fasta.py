@@ -83,9 +83,7 @@ def read_fasta(path: str | Path) -> Iterator[tuple[str, str]]:
                 count += 1
                 words = title.split(None, 1)
                 if not words:
-                    raise UserError(
-                        f"Record {count} of {path} has no id: write a name directly after its '>'."
-                    )
+                    raise UserError(f"Record {count} of {path} has no id: write a name directly after its '>'.")
                 yield words[0], sequence
     except UnicodeDecodeError as error:
         raise UserError(
@@ -94,8 +92,7 @@ def read_fasta(path: str | Path) -> Iterator[tuple[str, str]]:
         ) from None
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise UserError(
-            f"{path} is a truncated or corrupt gzip file (after record {count}: {error}); "
-            "copy or download it again."
+            f"{path} is a truncated or corrupt gzip file (after record {count}: {error}); copy or download it again."
         ) from None
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror or error}.") from None

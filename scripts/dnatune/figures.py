@@ -122,9 +122,7 @@ def _named_classes(table: pd.DataFrame, rare: np.ndarray, colors: Sequence[str])
         (rare, "too rare to train on", colors[1 % len(colors)], "//"),
     ):
         if mask.any():
-            axes.barh(
-                place[mask], table["records"][mask], color=color, hatch=hatch, edgecolor="white", label=name
-            )
+            axes.barh(place[mask], table["records"][mask], color=color, hatch=hatch, edgecolor="white", label=name)
     axes.set_yticks(place, [shortened(label) for label in table["label"]], fontsize=10)
     axes.set_ylim(len(table) - 0.4, -0.6)
     axes.grid(axis="y", visible=False)
@@ -231,9 +229,7 @@ def confusions(table: pd.DataFrame, colors: Sequence[str] = OKABE_ITO, top_k: in
 
 
 @styled
-def per_class_f1_vs_size(
-    per_class: pd.DataFrame, model: str = "", colors: Sequence[str] = OKABE_ITO
-) -> Figure:
+def per_class_f1_vs_size(per_class: pd.DataFrame, model: str = "", colors: Sequence[str] = OKABE_ITO) -> Figure:
     """Draw F1 of each class against its size; ``per_class`` has records and f1, one row per class.
 
     Points of the same place are moved aside a little (at most 6 % of the size), always in the same way.

@@ -46,9 +46,7 @@ def model_comparison(
     for axes, (metric, title, more) in zip(grid.flat, SHOWN, strict=True):
         panel = table[table["metric"] == metric]
         means = {model: _row(panel, model, "calibrated") for model in models}
-        single = metrics[
-            (metrics["split"] == "test") & (metrics["metric"] == metric) & (metrics["class"] == "all")
-        ]
+        single = metrics[(metrics["split"] == "test") & (metrics["metric"] == metric) & (metrics["class"] == "all")]
         low, high = _range(means, single, more)
         for place, model in enumerate(models):
             row = means[model]
@@ -157,9 +155,7 @@ def learning_curves(history: pd.DataFrame, colors: Sequence[str] = OKABE_ITO) ->
     grid = figure.subplots(len(models), 2, squeeze=False)
     for row, model in zip(grid, models, strict=True):
         mine = history[history["model"] == model]
-        for axes, metric, title in zip(
-            row, ("log_loss", "pr_auc_macro"), ("log loss", "macro PR-AUC"), strict=True
-        ):
+        for axes, metric, title in zip(row, ("log_loss", "pr_auc_macro"), ("log loss", "macro PR-AUC"), strict=True):
             _learning_panel(axes, mine, metric, colors)
             axes.set_title(f"{shortened(model, 24)}: {title}")
             axes.set_xlabel("epoch")

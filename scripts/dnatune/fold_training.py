@@ -70,7 +70,12 @@ def training_key(job: Job, inputs: Inputs, data: TrainingData, records_sha256: s
 
 
 def run_training(
-    job: Job, inputs: Inputs, data: TrainingData, classes: list[str], records_sha256: str, stop: float | None = None
+    job: Job,
+    inputs: Inputs,
+    data: TrainingData,
+    classes: list[str],
+    records_sha256: str,
+    stop: float | None = None,
 ) -> tuple[Trained, Path]:
     """Build the model, train it, and return it with the checkpoint folder that may now be removed."""
     folder = job.checkpoints / training_key(job, inputs, data, records_sha256)

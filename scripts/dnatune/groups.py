@@ -59,9 +59,7 @@ def components(sequence: np.ndarray, cluster: np.ndarray | None = None) -> np.nd
         return sequence
     sequences, clusters = int(sequence.max()) + 1, renumber(cluster)
     nodes = sequences + int(clusters.max()) + 1
-    edges = coo_array(
-        (np.ones(len(sequence), np.int8), (sequence, sequences + clusters)), shape=(nodes, nodes)
-    )
+    edges = coo_array((np.ones(len(sequence), np.int8), (sequence, sequences + clusters)), shape=(nodes, nodes))
     return renumber(connected_components(edges, directed=False)[1][sequence])
 
 

@@ -51,9 +51,7 @@ def _adjusted(training: dict[str, Any], counts: torch.Tensor) -> Loss:
     """Add tau * log prior to the logits during training (Menon 2021, eq. 10)."""
     smoothing = training["label_smoothing"]
     prior = (training["logit_adjustment_tau"] * (counts / counts.sum()).log()).float()
-    return lambda logits, labels: cross_entropy(
-        logits + prior.to(logits.device), labels, label_smoothing=smoothing
-    )
+    return lambda logits, labels: cross_entropy(logits + prior.to(logits.device), labels, label_smoothing=smoothing)
 
 
 # Balanced sampling changes which sequences are drawn, not the loss.

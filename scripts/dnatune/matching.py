@@ -161,9 +161,7 @@ def read_tables(settings: Settings) -> Tables:
         rows["clusters"] = cluster_table.num_rows
         cluster_table = _without_repeats(settings, settings.clusters, cluster_table, repeats)
         values = cluster_table[columns.cluster].combine_chunks()
-        clusters = Side(
-            settings.clusters, cluster_table[columns.id].combine_chunks(), values, [columns.cluster]
-        )
+        clusters = Side(settings.clusters, cluster_table[columns.id].combine_chunks(), values, [columns.cluster])
     return Tables(settings, selected, others, vectors, clusters, rows, repeats)
 
 
@@ -172,9 +170,7 @@ def drop_repeated_records(settings: Settings, ledger: Ledger) -> None:
     again = repeated(ledger.ids)
     if again.any() and settings.on_duplicate_id != "drop":
         raise _repeat_error(settings.sequences, ledger.names(again))
-    ledger.remove(
-        again, "duplicate_id", f"record repeated in {Path(settings.sequences).name}, the first is kept"
-    )
+    ledger.remove(again, "duplicate_id", f"record repeated in {Path(settings.sequences).name}, the first is kept")
 
 
 def match_labels(tables: Tables, ledger: Ledger) -> np.ndarray:
@@ -242,9 +238,7 @@ def roles(tables: Tables, row: np.ndarray, ledger: Ledger) -> np.ndarray:
     return codes
 
 
-def _without_repeats(
-    settings: Settings, path: str, table: pa.Table, repeats: list[tuple[pa.Array, str]]
-) -> pa.Table:
+def _without_repeats(settings: Settings, path: str, table: pa.Table, repeats: list[tuple[pa.Array, str]]) -> pa.Table:
     ids = table[settings.columns.id].combine_chunks()
     nameless = np.flatnonzero(pc.equal(ids, "").to_numpy(zero_copy_only=False))
     if len(nameless):
@@ -266,9 +260,7 @@ def _repeat_error(path: str, names: pa.Array) -> UserError:
     )
 
 
-def _unmatched(
-    settings: Settings, ledger: Ledger, mask: np.ndarray, reason: str, there: str, missing_in: str
-) -> None:
+def _unmatched(settings: Settings, ledger: Ledger, mask: np.ndarray, reason: str, there: str, missing_in: str) -> None:
     mask = mask & ledger.kept
     if mask.any() and settings.on_mismatch != "drop":
         raise UserError(

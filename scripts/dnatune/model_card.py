@@ -22,7 +22,12 @@ MODES = {
 
 
 def card(
-    about: dict[str, Any], metrics: pd.DataFrame, runs: list[dict], calibrator: dict, classes: list[str], epochs: float
+    about: dict[str, Any],
+    metrics: pd.DataFrame,
+    runs: list[dict],
+    calibrator: dict,
+    classes: list[str],
+    epochs: float,
 ) -> str:
     """Return the card as Markdown. ``metrics`` is the model's metrics of all folds."""
     test = metrics.query("split == 'test' and `class` == 'all' and metric in @SHOWN")
@@ -32,7 +37,7 @@ def card(
         for metric, words in SHOWN.items()
     ]
     settings = about["settings"]
-    code = "(\"{folder}\", trust_remote_code=True)" if about["own_model_code"] else "(\"{folder}\")"
+    code = '("{folder}", trust_remote_code=True)' if about["own_model_code"] else '("{folder}")'
     return CARD.format(
         model=about["model"],
         backbone=settings["backbone"],

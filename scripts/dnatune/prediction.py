@@ -11,7 +11,11 @@ import pandas as pd
 import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from dnatune import calibration, files, packaging  # packaging makes our model classes known to the Auto classes
+from dnatune import (
+    calibration,
+    files,
+    packaging,
+)  # packaging makes our model classes known to the Auto classes
 from dnatune.backbones.generic import TokenizerTokens
 from dnatune.backbones.kmer_tokenizer import KmerTokens, is_kmer_vocabulary
 from dnatune.backbones.nucleotide_transformer import EsmBackbone

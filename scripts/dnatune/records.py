@@ -115,9 +115,7 @@ def _filter(settings: Settings, scan: Scan, ledger: Ledger) -> None:
 def _require_records(settings: Settings, ledger: Ledger) -> None:
     if not ledger.kept.any():
         why = ", ".join(f"{n} {reason}" for reason, n in ledger.counts.items())
-        raise UserError(
-            f"No sequence of {settings.sequences} is left (removed: {why}); loosen data or filter."
-        )
+        raise UserError(f"No sequence of {settings.sequences} is left (removed: {why}); loosen data or filter.")
 
 
 def _conflicts(settings: Settings, ledger: Ledger, code: np.ndarray, label: np.ndarray) -> dict[str, Any]:
@@ -237,9 +235,7 @@ def _write(cleaned: Path, path: str | Path, kept: Kept, scan: Scan, tables: Tabl
         "known": lambda s: pa.array(kept.known[s]),
     }
     for rank in tables.settings.columns.ranks:
-        columns[f"rank_{rank}"] = lambda s, rank=rank: _texts(
-            tables.labels[rank], rows_of[s], empty_is_null=True
-        )
+        columns[f"rank_{rank}"] = lambda s, rank=rank: _texts(tables.labels[rank], rows_of[s], empty_is_null=True)
     if tables.vectors is not None:
         matrix, vectors = tables.vectors.values, kept.rows["vectors"]
         columns["vector"] = lambda s: pa.FixedSizeListArray.from_arrays(

@@ -94,9 +94,7 @@ def answer(run: Run) -> list[Sentence]:
         who = f"The best of {len(run.language_models)} language models on validation, {run.best},"
     sentences += [
         report_words.accuracy_sentence(who, own.get("accuracy", nothing), own.get("f1_macro", nothing)),
-        report_words.certainty_sentence(
-            raw.get("ece", nothing), own.get("ece", nothing), own.get("log_loss", nothing)
-        ),
+        report_words.certainty_sentence(raw.get("ece", nothing), own.get("ece", nothing), own.get("log_loss", nothing)),
     ]
     if language:
         rivals = {name: report_tables.estimates(run.comparison, name) for name in run.baselines}
@@ -145,9 +143,7 @@ def model_rows(run: Run) -> list[dict[str, Any]]:
     ]
     rows = []
     for model in dict.fromkeys([*run.language_models, *run.baselines, *table["model"]]):
-        stages = {
-            stage: report_tables.estimates(run.comparison, model, stage) for stage in ("raw", "calibrated")
-        }
+        stages = {stage: report_tables.estimates(run.comparison, model, stage) for stage in ("raw", "calibrated")}
         if not stages["raw"] and not stages["calibrated"]:
             continue
         has_calibrated = ((table["model"] == model) & (table["stage"] == "calibrated")).any()
@@ -186,9 +182,7 @@ def versions(run: Run) -> dict[str, str]:
 
 def render(run: Run, template: str | Path, css: str | Path, js: str | Path) -> str:
     """Return the whole report as HTML. Every value from data or config is escaped by the template engine."""
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters.update(
         number=report_words.number,
         percent=report_words.percent,
@@ -224,9 +218,7 @@ def render(run: Run, template: str | Path, css: str | Path, js: str | Path) -> s
         calibration_notes=report_tables.notes(run.calibrations),
         checks=report_files.audit_checks(run.audit),
         paired=run.paired.to_dict("records"),
-        unknown_words=report_words.unknowns_sentence(_of(run.unknowns, run.best))
-        if len(run.unknowns)
-        else "",
+        unknown_words=report_words.unknowns_sentence(_of(run.unknowns, run.best)) if len(run.unknowns) else "",
         unknowns=run.unknowns.to_dict("records"),
         metric=report_words.metric,
         glossary={name: words for name, words in report_words.METRICS.items() if words.meaning},

@@ -35,9 +35,7 @@ def place(path: str | Path) -> Place:
         kind, model, fold = parts[number : number + 3]
         if kind in ("models", "baselines") and fold.startswith("fold_") and fold[5:].isdigit():
             return Place(kind, model, int(fold[5:]))
-    raise UserError(
-        f"{path}: expected a path with models/<name>/fold_<k> or baselines/<name>/fold_<k> in it."
-    )
+    raise UserError(f"{path}: expected a path with models/<name>/fold_<k> or baselines/<name>/fold_<k> in it.")
 
 
 def listed(value: Any) -> list[str]:
@@ -64,15 +62,11 @@ def of_folds(paths: Iterable[str | Path]) -> pd.DataFrame:
     for path in paths:
         where, read = place(path), table(path)
         read = read.drop(columns=["kind", "model", "fold"], errors="ignore")
-        for number, (name, value) in enumerate(
-            (("kind", where.kind), ("model", where.model), ("fold", where.fold))
-        ):
+        for number, (name, value) in enumerate((("kind", where.kind), ("model", where.model), ("fold", where.fold))):
             read.insert(number, name, value)
         tables.append(read)
     filled = [read for read in tables if len(read)]
-    return (
-        pd.concat(filled or tables, ignore_index=True) if tables else pd.DataFrame(columns=["model", "fold"])
-    )
+    return pd.concat(filled or tables, ignore_index=True) if tables else pd.DataFrame(columns=["model", "fold"])
 
 
 def records_of(paths: Iterable[str | Path]) -> list[dict[str, Any]]:
@@ -89,15 +83,10 @@ def benchmarks(paths: Iterable[str | Path]) -> pd.DataFrame:
     rows = []
     for path in map(Path, paths):
         read = pd.read_csv(path, sep="\t", na_values=["-", "NA"])
-        values = {
-            c: pd.to_numeric(read[c], errors="coerce").max() if c in read else np.nan
-            for c in ("s", "max_rss")
-        }
+        values = {c: pd.to_numeric(read[c], errors="coerce").max() if c in read else np.nan for c in ("s", "max_rss")}
         parts = path.with_suffix("").parts
         # What stands behind the folder "benchmarks" names the job; the run's name in front of it is known.
-        start = (
-            len(parts) - 1 - parts[::-1].index("benchmarks") + 1 if "benchmarks" in parts else len(parts) - 1
-        )
+        start = len(parts) - 1 - parts[::-1].index("benchmarks") + 1 if "benchmarks" in parts else len(parts) - 1
         rows.append(("/".join(parts[start:]), values["s"], values["max_rss"]))
     return pd.DataFrame(rows, columns=["job", "seconds", "peak_memory_mib"])
 
@@ -129,12 +118,7 @@ def curves(paths: Iterable[str | Path]) -> tuple[pd.DataFrame, pd.DataFrame]:
 def _pooled(bins: list[pd.DataFrame]) -> pd.DataFrame:
     if not bins:
         return pd.DataFrame(columns=["model", "stage", "bin", "count", "confidence", "accuracy"])
-    total = (
-        pd.concat(bins)
-        .drop(columns="fold")
-        .groupby(["model", "stage", "bin"], as_index=False, sort=False)
-        .sum()
-    )
+    total = pd.concat(bins).drop(columns="fold").groupby(["model", "stage", "bin"], as_index=False, sort=False).sum()
     for column in ("confidence", "accuracy"):
         total[column] = total[column] / total["count"].where(total["count"] > 0)
     return total

@@ -72,9 +72,7 @@ def models(
     for model in dict.fromkeys(entry["model"] for entry in calibrations):
         methods = pd.Series([entry.get("method", "") for entry in calibrations if entry["model"] == model])
         counts = methods.value_counts()
-        chosen[model] = ", ".join(
-            f"{name} ({count} of {len(methods)} folds)" for name, count in counts.items()
-        )
+        chosen[model] = ", ".join(f"{name} ({count} of {len(methods)} folds)" for name, count in counts.items())
     table.insert(1, "kind", np.where(table["model"].isin(language), "language model", "baseline"))
     table.insert(2, "calibration", table["model"].map(chosen).fillna(""))
     return table.drop(columns="split").reset_index(drop=True)
@@ -174,9 +172,7 @@ def setups(runs: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
         for key in (*shown, "best_epoch", "epochs_run"):
             values = [run[key] for run in mine if run.get(key) is not None]
             written = [f"{v:,.10g}" if isinstance(v, (int, float)) else str(v) for v in values]
-            row[key] = (
-                ", ".join(written if key in ("best_epoch", "epochs_run") else dict.fromkeys(written)) or "–"
-            )
+            row[key] = ", ".join(written if key in ("best_epoch", "epochs_run") else dict.fromkeys(written)) or "–"
         rows.append(row)
     return rows
 

@@ -40,15 +40,12 @@ METRICS: dict[str, Metric] = {
         "The balance (harmonic mean) of precision and recall of a class, averaged over classes. "
         "A rare class counts as much as a common one. 1 is perfect.",
     ),
-    "f1_weighted": Metric(
-        "Weighted F1", "F1 averaged over classes, each counted by its number of sequences."
-    ),
+    "f1_weighted": Metric("Weighted F1", "F1 averaged over classes, each counted by its number of sequences."),
     "precision_weighted": Metric("Weighted precision", "Precision, each class counted by its size."),
     "recall_weighted": Metric("Weighted recall", "Recall, each class counted by its size (equals accuracy)."),
     "mcc": Metric(
         "MCC",
-        "Matthews correlation: agreement of given and true names, corrected for chance. "
-        "0 is guessing, 1 is perfect.",
+        "Matthews correlation: agreement of given and true names, corrected for chance. 0 is guessing, 1 is perfect.",
     ),
     "pr_auc_macro": Metric(
         "Macro PR-AUC",
@@ -92,9 +89,7 @@ def metric(name: str) -> Metric:
     """Return the words for a metric; ``top_5_accuracy`` is filled in, an unknown one is named as it is."""
     if name.startswith("top_") and name.endswith("_accuracy"):
         k = name.removeprefix("top_").removesuffix("_accuracy")
-        return Metric(
-            f"Top-{k} accuracy", f"Share of test sequences whose right name is among the {k} most probable."
-        )
+        return Metric(f"Top-{k} accuracy", f"Share of test sequences whose right name is among the {k} most probable.")
     return METRICS.get(name, Metric(name.replace("_", " "), ""))
 
 
@@ -249,18 +244,14 @@ def baseline_sentence(
         elif math.isfinite(p):
             verdict = f"the model and {best} cannot be told apart"
         else:
-            verdict = (
-                f"the model is {'ahead of' if ahead > 0 else 'behind' if ahead < 0 else 'level with'} {best}"
-            )
+            verdict = f"the model is {'ahead of' if ahead > 0 else 'behind' if ahead < 0 else 'level with'} {best}"
         parts.append(f"{words.name}: {verdict} ({values}; {evidence})")
     if not parts:
         return Sentence(question, "No baseline was run, so this cannot be said.")
     if lost and not won:
         head = "No, not on this evidence: a classical method does better."
     elif won and not lost:
-        head = "Yes: it does better than every baseline" + (
-            " on all three." if won == 3 else " where they differ."
-        )
+        head = "Yes: it does better than every baseline" + (" on all three." if won == 3 else " where they differ.")
     elif won:
         head = "It depends on what you need: it wins on one count and loses on another."
     else:
@@ -285,9 +276,7 @@ def overfitting_sentence(gaps: Sequence[float], rises: Sequence[float]) -> Sente
     ) + f": at the chosen epoch, macro PR-AUC is {abs(gap):.3f} {'higher' if gap >= 0 else 'lower'} on the "
     text += "training sequences than on the validation sequences it had not seen (mean over folds)."
     if rises and (rise := sum(rises) / len(rises)) > 1.05:
-        text += (
-            f" By the end of training the validation loss was {percent(rise - 1, 0)} above its lowest point: "
-        )
+        text += f" By the end of training the validation loss was {percent(rise - 1, 0)} above its lowest point: "
         text += "training longer made its probabilities worse."
     return Sentence(question, text)
 
@@ -297,12 +286,8 @@ def unknowns_sentence(rows: pd.DataFrame) -> str:
     mean = rows.groupby("role")["mean_top_probability"].mean()
     if "unknown" not in mean or "test" not in mean:
         return ""
-    text = (
-        f"On sequences of classes it never saw, the model's best guess gets {percent(mean['unknown'], 0)} on "
-    )
+    text = f"On sequences of classes it never saw, the model's best guess gets {percent(mean['unknown'], 0)} on "
     text += f"average; on test sequences of known classes {percent(mean['test'], 0)}. "
     if mean["test"] - mean["unknown"] > 0.2:
         return text + "A low probability is therefore a useful warning that a class may be new."
-    return (
-        text + "The two are close: a high probability does not prove that the class is one the model knows."
-    )
+    return text + "The two are close: a high probability does not prove that the class is one the model knows."

@@ -52,9 +52,7 @@ class TrainingRecords(Dataset):
 class LengthGroupedBatches:
     """Batches of indices of similar length in random order; with ``weights`` drawn with replacement."""
 
-    def __init__(
-        self, lengths: np.ndarray, batch_size: int, seed: int, weights: np.ndarray | None = None
-    ) -> None:
+    def __init__(self, lengths: np.ndarray, batch_size: int, seed: int, weights: np.ndarray | None = None) -> None:
         self.lengths = lengths
         self.batch_size = batch_size
         self.seed = seed

@@ -40,9 +40,7 @@ def read_table(path: str | Path, columns: Sequence[str], role: str = "table") ->
     return pa.table({name: _text(table[name]) for name in columns})
 
 
-def read_numbers(
-    path: str | Path, id_column: str, role: str = "table"
-) -> tuple[pa.Array, np.ndarray, list[str]]:
+def read_numbers(path: str | Path, id_column: str, role: str = "table") -> tuple[pa.Array, np.ndarray, list[str]]:
     """Return (ids, matrix (n, columns) float32, column names) of a table of an id and numbers.
 
     Raises UserError as ``read_table``, and for a cell that is no finite number (file, row, id, column).
@@ -143,9 +141,7 @@ def _read(path: str | Path, columns: list[str]) -> pa.Table:
             # Names are given again because blanks around them were removed.
             return pa_csv.read_csv(
                 stream,
-                read_options=pa_csv.ReadOptions(
-                    block_size=_BLOCK_BYTES, column_names=column_names(path), skip_rows=1
-                ),
+                read_options=pa_csv.ReadOptions(block_size=_BLOCK_BYTES, column_names=column_names(path), skip_rows=1),
                 parse_options=_parse_options(path),
                 convert_options=pa_csv.ConvertOptions(
                     include_columns=columns,
@@ -168,9 +164,7 @@ def _suffix(path: str | Path) -> str:
     path = Path(path)
     suffix = Path(path.stem).suffix.lower() if path.suffix.lower() == ".gz" else path.suffix.lower()
     if suffix not in _DELIMITERS and suffix not in _PARQUET:
-        raise UserError(
-            f"{path} has the unknown ending '{suffix}'; expected .csv, .tsv or .parquet (.csv.gz, ...)."
-        )
+        raise UserError(f"{path} has the unknown ending '{suffix}'; expected .csv, .tsv or .parquet (.csv.gz, ...).")
     return suffix
 
 

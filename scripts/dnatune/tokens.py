@@ -80,7 +80,7 @@ def windows(ids: np.ndarray, room: int, overlap: float | None) -> list[np.ndarra
     if overlap is None:
         return [ids[:room]]
     step = max(1, round(room * (1 - overlap)))
-    starts = list(range(0, ids.size - room, step)) + [ids.size - room]
+    starts = [*range(0, ids.size - room, step), ids.size - room]
     return [ids[start : start + room] for start in starts]
 
 
@@ -133,7 +133,10 @@ def write_tokens(records: str | Path, folder: str | Path, encoder: Encoder, sett
     schema = row_schema(encoder.vocabulary_size)
     with files.whole(folder) as partial:
         partial.mkdir(parents=True)
-        with pa.OSFile(str(partial / "tokens.arrow"), "wb") as sink, pa.ipc.new_stream(sink, schema) as writer:
+        with (
+            pa.OSFile(str(partial / "tokens.arrow"), "wb") as sink,
+            pa.ipc.new_stream(sink, schema) as writer,
+        ):
             for batch, longer in token_rows(sequences, encoder, settings):
                 writer.write_batch(batch)
                 lengths = batch.column("input_ids").value_lengths().to_numpy()

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+
 from dnatune.files import write_json, write_tsv
 
 HOSTILE = '<script>alert(1)</script> & "x"'
@@ -95,9 +96,7 @@ def write_records(root: Path, known: int) -> None:
             "gap_letters": 7,
             "duplicates": {"distinct": known - 2, "records_in_duplicates": 4},
             "conflicts": {"sequences": 2, "records": 5, "best_accuracy": 0.9951},
-            "inputs": [
-                {"role": "fasta", "path": "reads.fa", "sha256": "ab" * 32, "bytes": 123456, "rows": known}
-            ],
+            "inputs": [{"role": "fasta", "path": "reads.fa", "sha256": "ab" * 32, "bytes": 123456, "rows": known}],
         },
     )
 

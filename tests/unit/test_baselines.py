@@ -44,9 +44,7 @@ def test_kmers_are_those_of_count_vectorizer(k, binary, monkeypatch):
     rng = np.random.default_rng(0)
     sequences = HOSTILE + [random_sequence(rng, n) for n in (5, 99, 101, 400)]
     words = ["".join(p) for p in itertools.product("ACGT", repeat=k)]
-    reference = CountVectorizer(
-        analyzer="char", ngram_range=(k, k), lowercase=False, vocabulary=words, binary=binary
-    )
+    reference = CountVectorizer(analyzer="char", ngram_range=(k, k), lowercase=False, vocabulary=words, binary=binary)
     found = kmer_matrix(sequences, k, binary)
     assert found.shape == (len(sequences), 4**k)
     assert np.array_equal(found.toarray(), reference.transform(sequences).toarray())
@@ -92,9 +90,7 @@ def test_two_classes_and_one_class_work(method):
 
 def test_same_seed_same_logits_other_seed_other_logits():
     sequences, labels = barcodes()
-    a, b, c = (
-        baseline_logits("logistic_regression", sequences, labels, sequences[:5], 5, seed=s) for s in (1, 1, 2)
-    )
+    a, b, c = (baseline_logits("logistic_regression", sequences, labels, sequences[:5], 5, seed=s) for s in (1, 1, 2))
     assert np.array_equal(a, b)
     assert not np.array_equal(a, c)
 

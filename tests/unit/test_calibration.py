@@ -124,9 +124,7 @@ def test_the_sigmoid_is_that_of_logistic_regression_on_platts_targets():
     high, low = (truth.sum() + 1) / (truth.sum() + 2), 1 / ((1 - truth).sum() + 2)
     target = np.where(truth == 1, high, low)
     model = LogisticRegression(C=1e9, tol=1e-10, max_iter=1000)
-    model.fit(
-        np.tile(odds, 2)[:, None], np.repeat([1, 0], 400), sample_weight=np.concatenate([target, 1 - target])
-    )
+    model.fit(np.tile(odds, 2)[:, None], np.repeat([1, 0], 400), sample_weight=np.concatenate([target, 1 - target]))
     assert slope == pytest.approx(model.coef_[0, 0], abs=1e-4)
     assert offset == pytest.approx(model.intercept_[0], abs=1e-4)
 

@@ -5,10 +5,11 @@ import io
 
 import pytest
 from Bio import SeqIO
-from dnatune.errors import UserError
-from dnatune.fasta import Tally, clean, read_clean, read_fasta
 from hypothesis import given
 from hypothesis import strategies as st
+
+from dnatune.errors import UserError
+from dnatune.fasta import Tally, clean, read_clean, read_fasta
 
 TEXT = ">a first one\nACGT\nACG\n\n>b\nTTTT\n>c\n\n"
 
@@ -84,9 +85,7 @@ def test_clean_against_a_letter_by_letter_definition(text):
 
 @pytest.mark.parametrize("text", ["ACGTE", "acgtf", "MKVLAAGIV*", "ACGTJ"])
 def test_protein_letters_name_the_record_and_the_letter(text):
-    with pytest.raises(
-        UserError, match=r"Record 'p1' of x\.fa looks like protein: it has the letter '[EFJL]'"
-    ):
+    with pytest.raises(UserError, match=r"Record 'p1' of x\.fa looks like protein: it has the letter '[EFJL]'"):
         clean(text, "p1", "x.fa")
 
 

@@ -6,6 +6,7 @@ import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
+
 from dnatune import figures, figures_models, report_files, report_tables
 from dnatune.files import read_json
 from synthetic_run import HOSTILE, write_run
@@ -31,9 +32,7 @@ def draw_all(root):
         "precision_recall": figures_models.precision_recall(points),
         "reliability": figures_models.reliability(bins),
         "confusions": figures.confusions(confused[confused["model"] == best], top_k=5),
-        "per_class_f1_vs_size": figures.per_class_f1_vs_size(
-            report_tables.per_class(metrics, balance, best), best
-        ),
+        "per_class_f1_vs_size": figures.per_class_f1_vs_size(report_tables.per_class(metrics, balance, best), best),
     }
 
 
@@ -108,9 +107,7 @@ def test_labels_are_names_not_formulas():
 
 
 def test_log_axis_has_plain_numbers():
-    balance = pd.DataFrame(
-        {"label": [f"c{i}" for i in range(50)], "class_id": range(50), "records": range(2, 52)}
-    )
+    balance = pd.DataFrame({"label": [f"c{i}" for i in range(50)], "class_id": range(50), "records": range(2, 52)})
     figure = figures.class_balance(balance)
     figure.canvas.draw()
     names = [tick.get_text() for tick in figure.axes[0].get_yticklabels()]

@@ -5,11 +5,12 @@ from collections import defaultdict
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
 from dnatune.audit import audit_folds, require_clean
 from dnatune.errors import UserError
 from dnatune.folds import choose_validation, split_folds, split_roles, stratified_group_folds
-from hypothesis import assume, given, settings
-from hypothesis import strategies as st
 
 
 @st.composite
@@ -190,9 +191,7 @@ def test_the_audit_finds_what_is_wrong_in_the_written_file(records, tmp_path, ch
     elif change == "cluster":
         path = records(cluster=["one" if i in (5, 20) else str(i) for i in range(37)])
         for fold, role in ((0, "train"), (0, "test")):
-            table.loc[
-                (table["fold"] == fold) & (table["id"] == {"train": "r5", "test": "r20"}[role]), "role"
-            ] = role
+            table.loc[(table["fold"] == fold) & (table["id"] == {"train": "r5", "test": "r20"}[role]), "role"] = role
     elif change == "untested":
         table.loc[(table["id"] == "r7") & (table["role"] == "test"), "role"] = "train"
     elif change == "missing":

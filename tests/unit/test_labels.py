@@ -2,6 +2,7 @@
 
 import numpy as np
 import pandas as pd
+
 from dnatune.files import read_json
 from dnatune.labels import class_balance, imbalance, label_map, map_labels
 
@@ -44,10 +45,7 @@ def test_statement_names_the_numbers_that_matter():
 
 
 def test_statement_of_balanced_and_of_two_classes():
-    assert (
-        imbalance(balance_of([5, 5]))["statement"]
-        == "All 2 classes have 5 sequences: the classes are balanced."
-    )
+    assert imbalance(balance_of([5, 5]))["statement"] == "All 2 classes have 5 sequences: the classes are balanced."
     two = imbalance(balance_of([6, 2]))["statement"]
     assert "median" not in two
     assert "for 75 %" in two

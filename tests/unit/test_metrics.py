@@ -42,9 +42,7 @@ def by_scikit_learn(p, labels, k):
     for name in ("precision", "recall", "f1"):
         score = getattr(sk, f"{name}_score")
         for average in ("macro", "weighted"):
-            result[f"{name}_{average}"] = score(
-                labels, predicted, labels=present, average=average, zero_division=0
-            )
+            result[f"{name}_{average}"] = score(labels, predicted, labels=present, average=average, zero_division=0)
     return result, area
 
 

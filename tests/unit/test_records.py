@@ -6,13 +6,14 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from dnatune import scan
 from dnatune.errors import UserError
 from dnatune.files import read_json
 from dnatune.groups import best_accuracy, components, sequence_codes
 from dnatune.records import Settings, read_records
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
 RNG = np.random.default_rng(0)

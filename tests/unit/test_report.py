@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+
 from dnatune import report, report_files, report_tables, report_words
 from dnatune.errors import UserError
 from dnatune.evaluation import evaluate_fold
@@ -132,9 +133,7 @@ def test_best_language_model_is_chosen_on_validation_never_on_test():
 
 def test_big_numbers_are_means_over_folds(run):
     metrics = run.metrics
-    mine = metrics[
-        (metrics["model"] == "nt-mini") & (metrics["split"] == "test") & (metrics["class"] == "all")
-    ]
+    mine = metrics[(metrics["model"] == "nt-mini") & (metrics["split"] == "test") & (metrics["class"] == "all")]
     mine = mine[mine["stage"] == "calibrated"].groupby("metric")["value"].mean()
     shown = [float(item["value"]) for item in report.big_numbers(run)]
     assert shown == pytest.approx([mine[m] for m in report.HEADLINE], abs=5e-4)
@@ -268,9 +267,7 @@ def test_tables_written_beside_the_report(run):
 
 def paired_table(difference, p):
     columns = ["metric", "model_a", "model_b", "difference", "ci_low", "ci_high", "p_value", "folds"]
-    return pd.DataFrame(
-        [("accuracy", "base", "lm", difference, difference - 1, difference + 2, p, 5)], columns=columns
-    )
+    return pd.DataFrame([("accuracy", "base", "lm", difference, difference - 1, difference + 2, p, 5)], columns=columns)
 
 
 def test_paired_test_is_turned_round():
@@ -313,15 +310,11 @@ def test_overfitting_in_words():
 def test_certainty_in_words():
     text = report_words.certainty_sentence(Estimate(0.1), Estimate(0.012), Estimate(0.5)).text
     assert "1.2 percentage points" in text and f"{100 * math.exp(-0.5):.0f} %" in text
-    assert (
-        "not be trusted" in report_words.certainty_sentence(Estimate(0.1), Estimate(0.2), Estimate(0.5)).text
-    )
+    assert "not be trusted" in report_words.certainty_sentence(Estimate(0.1), Estimate(0.2), Estimate(0.5)).text
 
 
 def test_every_interval_of_a_share_ends_at_one():
-    assert report_words.spread(Estimate(0.99, 0.97, 1.01, 3), as_percent=True).endswith(
-        "97.0 % to 100.0 %, 3 folds"
-    )
+    assert report_words.spread(Estimate(0.99, 0.97, 1.01, 3), as_percent=True).endswith("97.0 % to 100.0 %, 3 folds")
 
 
 def test_metric_words_exist_for_every_fixed_name():

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+
 from dnatune.errors import UserError
 from dnatune.tables import positions, read_numbers, read_table, repeated, select_rows
 

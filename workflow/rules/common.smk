@@ -82,7 +82,8 @@ TOKEN_SETS = {
 def tokens_of(wildcards):
     """Token set of a model."""
     wanted = token_settings(wildcards.model)
-    return "<results>/tokens/" + next(name for name, given in TOKEN_SETS.items() if given == wanted)
+    name = next(name for name, given in TOKEN_SETS.items() if given == wanted)
+    return f"<results>/tokens/{name}"
 
 
 def embeddings_of(wildcards):

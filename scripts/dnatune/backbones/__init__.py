@@ -14,7 +14,12 @@ from dnatune.errors import UserError, nearest
 
 BUILTIN = ("nt-mini",)
 HUB_ID = re.compile(r"^[A-Za-z0-9][\w.-]*/[\w.-]+$")
-WEIGHT_FILES = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
+WEIGHT_FILES = (
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+)
 
 
 def check_backbone(key: str, model: dict[str, Any]) -> None:
@@ -36,7 +41,9 @@ def check_backbone(key: str, model: dict[str, Any]) -> None:
                 "a hub id 'owner/name', or a folder with a saved model."
             )
         if model["backbone_config"]:
-            raise UserError(f"Configuration key '{key}.backbone_config' is for builtin backbones only; {source} has its own.")
+            raise UserError(
+                f"Configuration key '{key}.backbone_config' is for builtin backbones only; {source} has its own."
+            )
     if model["trust_remote_code"] and not model["revision"] and not Path(source).is_dir():
         raise UserError(
             f"Configuration key '{key}.trust_remote_code': running code from a hub needs a pinned 'revision' (a commit)."

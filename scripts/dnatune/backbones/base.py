@@ -117,7 +117,11 @@ class Backbone:
         unexpected = [k for k in loading["unexpected_keys"] if not k.startswith(OTHER_HEADS)]
         shapes = [str(k[0] if isinstance(k, tuple) else k) for k in loading.get("mismatched_keys", [])]
         shapes = [k for k in shapes if not k.startswith(head)]
-        for what, keys in (("lacks", missing), ("has unexpected", unexpected), ("has other shapes for", shapes)):
+        for what, keys in (
+            ("lacks", missing),
+            ("has unexpected", unexpected),
+            ("has other shapes for", shapes),
+        ):
             if keys:
                 raise UserError(
                     f"The checkpoint {self.source} does not fit the architecture '{self.config.model_type}': it {what} "

@@ -57,7 +57,9 @@ class GenericBackbone(Backbone):
         except (OSError, ValueError, KeyError) as reason:
             raise UserError(f"The tokenizer of {self.source} cannot be loaded: {first_sentence(reason)}") from reason
         if tokenizer.pad_token_id is None:
-            raise UserError(f"The tokenizer of {self.source} has no padding token; set pad_token in its tokenizer_config.json.")
+            raise UserError(
+                f"The tokenizer of {self.source} has no padding token; set pad_token in its tokenizer_config.json."
+            )
         tokenizer.model_max_length = NO_LIMIT  # windows are cut here, so its warning about length is noise
         return tokenizer
 

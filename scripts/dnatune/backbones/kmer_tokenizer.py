@@ -46,7 +46,9 @@ def rust_tokenizer(tokens: list[str], k: int, context: int) -> Any:
     ids = {token: i for i, token in enumerate(tokens)}
     tokenizer = Tokenizer(models.WordLevel(ids, unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(f"[ACGT]{{{k}}}|[ACGTN]"), "isolated")
-    tokenizer.post_processor = processors.TemplateProcessing(single="<cls> $A", special_tokens=[("<cls>", ids["<cls>"])])
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<cls> $A", special_tokens=[("<cls>", ids["<cls>"])]
+    )
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         unk_token="<unk>",

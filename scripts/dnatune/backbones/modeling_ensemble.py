@@ -6,6 +6,8 @@ attention mask; out: logits, the logarithm of the mean probability per label.
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import nn
 from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedConfig, PreTrainedModel
@@ -18,7 +20,7 @@ class EnsembleConfig(PreTrainedConfig):
     """The members' common configuration and how many there are."""
 
     model_type = "dnatune-ensemble"
-    sub_configs = {"member": AutoConfig}
+    sub_configs: ClassVar = {"member": AutoConfig}
 
     def __init__(self, member=None, size=1, **kwargs):
         if isinstance(member, dict):

@@ -6,6 +6,8 @@ nothing but torch and transformers. In: token ids and attention mask; out: logit
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import nn
 from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
@@ -16,7 +18,7 @@ class PooledConfig(PreTrainedConfig):
     """The backbone's own configuration, and how its hidden states become one vector (mean, cls or last)."""
 
     model_type = "dnatune-pooled"
-    sub_configs = {"backbone": AutoConfig}
+    sub_configs: ClassVar = {"backbone": AutoConfig}
 
     def __init__(self, backbone=None, pooling="mean", head_dropout=0.0, **kwargs):
         if isinstance(backbone, dict):

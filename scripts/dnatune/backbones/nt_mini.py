@@ -23,14 +23,18 @@ CONTEXT = 1000
 class NtMini(EsmBackbone):
     """Entry of the embedded backbone. ``overrides`` change its EsmConfig (hidden_size, num_hidden_layers, ...)."""
 
-    overrides: dict[str, Any] = {}
+    def __init__(self, source: str, revision: str | None, trust_remote_code: bool) -> None:
+        super().__init__(source, revision, trust_remote_code)
+        self.overrides: dict[str, Any] = {}
 
     def with_config(self, overrides: dict[str, Any]) -> NtMini:
         """Return this entry with other sizes. Raises UserError for a key that EsmConfig does not have."""
         known = EsmConfig().to_dict()
         for key in overrides:
             if key not in known:
-                raise UserError(f"Configuration key 'backbone_config.{key}' is not one of EsmConfig's{nearest(key, known)}.")
+                raise UserError(
+                    f"Configuration key 'backbone_config.{key}' is not one of EsmConfig's{nearest(key, known)}."
+                )
         self.overrides = overrides
         return self
 

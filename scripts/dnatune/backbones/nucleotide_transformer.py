@@ -50,7 +50,10 @@ class NucleotideTransformer(EsmBackbone):
         path = folder / "vocab.txt" if folder.is_dir() else None
         if path is None:
             found = cached_file(
-                self.source, "vocab.txt", revision=self.options.get("revision"), _raise_exceptions_for_missing_entries=False
+                self.source,
+                "vocab.txt",
+                revision=self.options.get("revision"),
+                _raise_exceptions_for_missing_entries=False,
             )
             path = Path(found) if found else folder
         return path.read_text("utf-8").split() if path.is_file() else []
