@@ -41,7 +41,7 @@ rule all:
 
 rule predict:
     input:
-        predictions(),
+        predictions,
     localrule: True
     message:
         "Done: the names stand in {input}"

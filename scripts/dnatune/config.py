@@ -101,7 +101,8 @@ def _sentence(error: ValidationError) -> str:
             return f"{where}: found {error.instance!r}, expected {expected}."
         case "enum":
             options = ", ".join("null" if o is None else str(o) for o in schema["enum"])
-            return f"{where}: found {error.instance!r}, expected one of {options}{nearest(error.instance, schema['enum'])}."
+            hint = nearest(error.instance, schema["enum"])
+            return f"{where}: found {error.instance!r}, expected one of {options}{hint}."
         case "minProperties":
             return f"{where} names nothing: give at least one entry."
         case "pattern":
@@ -168,5 +169,5 @@ def check_writable(folder: str | Path) -> None:
         probe.unlink()
     except OSError as reason:
         raise UserError(
-            f"The output folder {folder} cannot be written ({reason.strerror}); set results_folder in the configuration."
+            f"The output folder {folder} cannot be written ({reason.strerror}); name another results_folder."
         ) from None

@@ -79,8 +79,7 @@ def run_training(
 ) -> tuple[Trained, Path]:
     """Build the model, train it, and return it with the checkpoint folder that may now be removed."""
     folder = job.checkpoints / training_key(job, inputs, data, records_sha256)
-    base = tuning.base_model(job.settings, label_ids(classes), job.seed)
-    model = tuning.prepare(base, job.settings)
+    model = tuning.build(job.settings, label_ids(classes), job.seed, inputs.width)
     trained = train(
         model,
         data,

@@ -16,6 +16,7 @@ class TokenInputs:
 
     table: TokenTable
     pad_id: int
+    width = None
 
     def batch(self, rows: np.ndarray | list[int]) -> dict[str, torch.Tensor]:
         """Return input_ids and attention_mask (rows, tokens)."""
@@ -35,6 +36,11 @@ class EmbeddingInputs:
 
     table: TokenTable
     embeddings: np.ndarray
+
+    @property
+    def width(self) -> int:
+        """Numbers per embedding."""
+        return self.embeddings.shape[1]
 
     def batch(self, rows: np.ndarray | list[int]) -> dict[str, torch.Tensor]:
         """Return embeddings (rows, hidden) float32."""

@@ -79,7 +79,8 @@ A classifier of DNA sequences into {classes} classes: `{backbone}`, tuning `{tun
 
 ## How well it did
 
-Mean over the test parts of {folds} folds. The test part of a fold never touched training, early stopping or calibration.
+Mean over the test parts of {folds} folds. The test part of a fold never touched training, early stopping or
+calibration.
 
 | | raw | calibrated |
 |---|---|---|

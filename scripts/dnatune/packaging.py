@@ -12,23 +12,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedModel
+from transformers import PreTrainedModel
 
 from dnatune import calibration, files, tuning
 from dnatune.backbones.modeling_ensemble import EnsembleConfig, EnsembleForSequenceClassification
-from dnatune.backbones.modeling_pooled import PooledConfig, PooledForSequenceClassification
+from dnatune.saved_models import is_ours, save_model
 from dnatune.scores import Scores
 from dnatune.versions import installed_versions
 
 LOGGER = logging.getLogger("dnatune")
-# Model code of ours: saved beside the weights, and known here so that loading never runs code from a folder.
-OUR_MODELS = (
-    (PooledConfig, PooledForSequenceClassification),
-    (EnsembleConfig, EnsembleForSequenceClassification),
-)
-for _config, _model in OUR_MODELS:
-    AutoConfig.register(_config.model_type, _config, exist_ok=True)
-    AutoModelForSequenceClassification.register(_config, _model, exist_ok=True)
 
 
 @dataclass(frozen=True)
@@ -90,18 +82,6 @@ def fit_calibration(
     return calibration.fit(method, logits, labels, seed, cv_folds)
 
 
-def save_model(model: PreTrainedModel, tokenizer: Any, folder: Path, dtype: torch.dtype = torch.float32) -> None:
-    """Save model and tokenizer so that AutoModelForSequenceClassification and AutoTokenizer load them."""
-    for config, kind in OUR_MODELS:
-        if isinstance(model, kind):
-            config.register_for_auto_class()
-            kind.register_for_auto_class("AutoModelForSequenceClassification")
-    model = model.to(dtype)
-    model.config.dtype = dtype
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-
-
 def write_package(
     package: Package,
     weights: list[Path],
@@ -120,7 +100,7 @@ def write_package(
         "seed": package.seed,
         "precision": runs[0]["precision"],
         "tokens": tokens,
-        "own_model_code": isinstance(model, tuple(kind for _, kind in OUR_MODELS)),
+        "own_model_code": is_ours(model),
         "parameters": sum(p.numel() for p in model.parameters()),
         "versions": installed_versions(),
     }

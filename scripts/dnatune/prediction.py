@@ -9,22 +9,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from transformers import AutoModelForSequenceClassification, AutoTokenizer
+from transformers import AutoTokenizer
 
-from dnatune import (
-    calibration,
-    files,
-    packaging,
-)  # packaging makes our model classes known to the Auto classes
+from dnatune import calibration, files
 from dnatune.backbones.generic import TokenizerTokens
 from dnatune.backbones.kmer_tokenizer import KmerTokens, is_kmer_vocabulary
-from dnatune.backbones.nucleotide_transformer import EsmBackbone
 from dnatune.errors import UserError
 from dnatune.fasta import read_clean
 from dnatune.fold_training import frames_at_prediction
 from dnatune.hardware import choose_precision
 from dnatune.inference import log_probabilities
 from dnatune.inputs import TokenInputs
+from dnatune.saved_models import load_model
 from dnatune.tasks import Task
 from dnatune.tokens import Encoder, TokenSettings, TokenTable
 from dnatune.versions import version_warnings
@@ -47,12 +43,9 @@ class SavedModel:
         self.about: dict[str, Any] = files.read_json(folder / "dnatune.json")
         for sentence in version_warnings(self.about["versions"]):
             LOGGER.warning("Warning: %s", sentence)
-        assert packaging.OUR_MODELS
-        model = AutoModelForSequenceClassification.from_pretrained(folder, dtype=torch.float32)
-        self.model = EsmBackbone("", None, False).adjust(model).eval()
-        if torch.cuda.is_available():
-            self.model.to("cuda")
-        self.classes = [model.config.id2label[i] for i in range(len(model.config.id2label))]
+        self.model = load_model(folder).to("cuda" if torch.cuda.is_available() else "cpu")
+        names = self.model.config.id2label
+        self.classes = [names[i] for i in range(len(names))]
         self.calibrator = files.read_json(folder / "calibration.json")
         self.task = task
         self.encoder = saved_encoder(folder, self.about["tokens"])

@@ -38,9 +38,9 @@ class LinearHead(nn.Module):
 
 @dataclass(frozen=True)
 class Tuning:
-    """How one kind of tuning prepares, saves, and restores a model."""
+    """How one kind of tuning builds what is trained, saves it, and makes a plain model of it again."""
 
-    prepare: Any
+    build: Any
     save: Any
     restore: Any
 
@@ -59,8 +59,8 @@ def base_model(settings: dict[str, Any], labels: dict[str, int], seed: int) -> P
     return backbone.model(labels, pooling, settings["head_dropout"])
 
 
-def _prepare_full(model: PreTrainedModel, settings: dict[str, Any]) -> nn.Module:
-    return model
+def _build_full(settings: dict[str, Any], labels: dict[str, int], seed: int, width: int | None) -> nn.Module:
+    return base_model(settings, labels, seed)
 
 
 def _save_full(model: nn.Module, folder: Path) -> None:
@@ -80,10 +80,10 @@ def load_weights(folder: Path) -> dict[str, torch.Tensor]:
     return tensors
 
 
-def _prepare_lora(model: PreTrainedModel, settings: dict[str, Any]) -> nn.Module:
+def _build_lora(settings: dict[str, Any], labels: dict[str, int], seed: int, width: int | None) -> nn.Module:
     from peft import LoraConfig, get_peft_model
 
-    lora = settings["lora"]
+    model, lora = base_model(settings, labels, seed), settings["lora"]
     targets = lora["targets"] or backbone_of(settings).lora_targets()
     names = [name for name, _ in model.named_modules()]
     for target in targets:
@@ -114,8 +114,13 @@ def _restore_lora(base: PreTrainedModel, folder: Path, settings: dict[str, Any])
     return PeftModel.from_pretrained(base, str(folder)).merge_and_unload()
 
 
-def _prepare_probe(model: PreTrainedModel, settings: dict[str, Any]) -> nn.Module:
-    return LinearHead(model.classifier, settings["head_dropout"])
+def _build_probe(settings: dict[str, Any], labels: dict[str, int], seed: int, width: int | None) -> nn.Module:
+    # The backbone has done its work: its embeddings, ``width`` numbers per row, are all a head needs.
+    set_seed(seed)
+    classifier = nn.Linear(width, len(labels))
+    nn.init.normal_(classifier.weight, std=0.02)
+    nn.init.zeros_(classifier.bias)
+    return LinearHead(classifier, settings["head_dropout"])
 
 
 def _save_probe(model: nn.Module, folder: Path) -> None:
@@ -129,19 +134,22 @@ def _restore_probe(base: PreTrainedModel, folder: Path, settings: dict[str, Any]
 
 
 TUNINGS = {
-    "full": Tuning(_prepare_full, _save_full, _restore_full),
-    "lora": Tuning(_prepare_lora, _save_full, _restore_lora),
-    "probe": Tuning(_prepare_probe, _save_probe, _restore_probe),
+    "full": Tuning(_build_full, _save_full, _restore_full),
+    "lora": Tuning(_build_lora, _save_full, _restore_lora),
+    "probe": Tuning(_build_probe, _save_probe, _restore_probe),
 }
 
 
-def prepare(model: PreTrainedModel, settings: dict[str, Any]) -> nn.Module:
-    """Return what is trained. Raises UserError if a LoRA target matches no layer."""
-    prepared = TUNINGS[settings["tuning"]].prepare(model, settings)
-    trainable = sum(p.numel() for p in prepared.parameters() if p.requires_grad)
+def build(settings: dict[str, Any], labels: dict[str, int], seed: int, width: int | None = None) -> nn.Module:
+    """Return what is trained; ``width`` is the size of the embeddings of a probe.
+
+    Raises UserError if a LoRA target matches no layer.
+    """
+    model = TUNINGS[settings["tuning"]].build(settings, labels, seed, width)
+    trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
     total = sum(p.numel() for p in model.parameters())
     LOGGER.info("%s of %s parameters are trained (%.2f %%)", f"{trainable:,}", f"{total:,}", 100 * trainable / total)
-    return prepared
+    return model
 
 
 def save(model: nn.Module, folder: Path, tuning: str) -> None:

@@ -103,10 +103,10 @@ def final_models():
     return [f"<results>/final/{model}" for model in PACKAGED]
 
 
-def predictions():
+def predictions(wildcards):
     """The table of names for the query, or a hint how to name one."""
     if config["query"] is None:
-        return []
+        raise WorkflowError("Nothing to predict: name a FASTA file with --config query=unknown.fasta.")
     stem = re.sub(r"(\.(fasta|fa|fna|fas|fsa))?(\.gz)?$", "", Path(config["query"]).name)
     return [f"<results>/predictions/{stem}.tsv"]
 

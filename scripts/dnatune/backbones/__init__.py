@@ -46,7 +46,7 @@ def check_backbone(key: str, model: dict[str, Any]) -> None:
             )
     if model["trust_remote_code"] and not model["revision"] and not Path(source).is_dir():
         raise UserError(
-            f"Configuration key '{key}.trust_remote_code': running code from a hub needs a pinned 'revision' (a commit)."
+            f"Configuration key '{key}.trust_remote_code': code from a hub needs a pinned 'revision' (a commit)."
         )
 
 
@@ -55,7 +55,7 @@ def _check_folder(where: str, folder: Path) -> None:
         raise UserError(f"{where}: the folder {folder} has no config.json; expected a saved transformers model.")
     if not any((folder / name).is_file() for name in WEIGHT_FILES):
         raise UserError(
-            f"{where}: the folder {folder} has no weights; expected one of {', '.join(WEIGHT_FILES)} beside config.json."
+            f"{where}: the folder {folder} has no weights; expected {' or '.join(WEIGHT_FILES[::2])} beside config.json."
         )
 
 

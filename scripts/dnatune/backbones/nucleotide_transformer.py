@@ -27,15 +27,20 @@ class FusedIntermediate(EsmIntermediate):
         return nn.functional.gelu(self.dense(hidden_states))
 
 
+def fuse_gelu(model: PreTrainedModel) -> PreTrainedModel:
+    """Give every ESM feed-forward step the fused GELU; names and weights of the modules stay as they are."""
+    for module in model.modules():
+        if type(module) is EsmIntermediate:
+            module.__class__ = FusedIntermediate
+    return model
+
+
 class EsmBackbone(Backbone):
     """What all ESM models share."""
 
     def adjust(self, model: PreTrainedModel) -> PreTrainedModel:
-        """Use the fused GELU; names and weights of the modules stay as they are."""
-        for module in model.modules():
-            if type(module) is EsmIntermediate:
-                module.__class__ = FusedIntermediate
-        return model
+        """Use the fused GELU."""
+        return fuse_gelu(model)
 
 
 class NucleotideTransformer(EsmBackbone):

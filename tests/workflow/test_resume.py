@@ -1,0 +1,69 @@
+"""A workflow killed in the middle of a fold goes on from the last checkpoint and ends with the same numbers."""
+
+from __future__ import annotations
+
+import re
+import time
+
+from workflow_runs import Run, configuration, kill_group, model, simulate, write_inputs
+
+EPOCHS = 15
+PATIENCE = 240
+
+
+def test_a_killed_fold_goes_on_and_gives_the_same_metrics(tmp_path):
+    inputs = write_inputs(tmp_path / "input", simulate(of_each=10))
+    settings = {**model(epochs=EPOCHS), "resources": {"threads": 1}}
+    config = configuration(inputs, models={"full": settings}, baselines={"methods": []})
+    whole, killed = Run(tmp_path / "whole", config), Run(tmp_path / "killed", config)
+    target = whole.file("metrics.tsv")
+    whole.make(target)
+
+    # What comes before the training is of no interest here: the kill must hit a fold.
+    killed.make(*(killed.file(name) for name in ("folds/folds.tsv", "labels/label_map.json")))
+    process = killed.start(target)
+    try:
+        hit = wait_for_epoch(killed, 2)
+    finally:
+        kill_group(process)
+    assert not (hit.parent.parent.parent.parent / "models/full" / hit.stem / "scores.npz").exists()
+
+    assert killed.snakemake("--unlock").returncode == 0
+    killed.make(target, "--rerun-incomplete")
+    story = hit.read_text()
+    resumed = re.findall(r"goes on from step (\d+)", story)
+    assert len(resumed) == 1, story
+    last = int(re.findall(r"step \d+/(\d+)", story)[0])
+    assert 0 < int(resumed[0]) < last
+    steps = [int(step) for step in re.findall(r"step (\d+)/", story.split("goes on from step")[1])]
+    assert min(steps) > int(resumed[0])
+    assert max(steps) == last
+
+    for name in ("metrics.tsv", "models/full/fold_0/history.tsv", "models/full/fold_1/history.tsv"):
+        if name == "metrics.tsv":
+            assert (killed.results / name).read_bytes() == (whole.results / name).read_bytes()
+        else:
+            assert without_seconds(killed.results / name) == without_seconds(whole.results / name)
+    assert not (killed.results / "checkpoints").exists()
+    assert not (whole.results / "checkpoints").exists()
+
+
+def wait_for_epoch(run: Run, epoch: int):
+    """Return the log of the first fold that has ended an epoch, as soon as it has."""
+    ends = time.monotonic() + PATIENCE
+    while time.monotonic() < ends:
+        for log in sorted((run.results / "logs/train/full").glob("fold_*.log")):
+            epochs = re.findall(r"epoch (\d+)\.\d+/", log.read_text())
+            if epochs and int(epochs[-1]) >= epoch:
+                return log
+        time.sleep(0.01)
+    raise AssertionError(
+        f"no fold came to epoch {epoch} in {PATIENCE} s: {(run.directory / 'started.log').read_text()}"
+    )
+
+
+def without_seconds(path) -> list[list[str]]:
+    """Return a learning curve without the time it took."""
+    rows = [line.split("\t") for line in path.read_text().splitlines()]
+    keep = [i for i, name in enumerate(rows[0]) if name != "seconds"]
+    return [[row[i] for i in keep] for row in rows]

@@ -1,0 +1,380 @@
+"""The whole workflow on a tiny data set: files and columns that others build on, and figures that can be trusted."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import re
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+from scipy.special import softmax
+from sklearn import metrics as sklearn_metrics
+
+from workflow_runs import (
+    RARE,
+    SPECIES,
+    Record,
+    Run,
+    configuration,
+    environment,
+    fasta,
+    files_of,
+    finished_run,
+    label_table,
+    model,
+    plan,
+    simulate,
+    write_inputs,
+)
+
+MODELS = ("full", "lora", "probe")
+BASELINES = ("majority", "naive_bayes")
+FOLDERS = [f"models/{name}" for name in MODELS] + [f"baselines/{name}" for name in BASELINES]
+NAMED_METRICS = [
+    "accuracy",
+    "precision_macro",
+    "recall_macro",
+    "f1_macro",
+    "f1_weighted",
+    "mcc",
+    "pr_auc_macro",
+    "pr_auc_weighted",
+    "roc_auc_macro",
+    "log_loss",
+    "brier",
+    "ece",
+]
+QUERY = [Record("SHORT", "", "ACGT"), *(replace(r, id=f"Q{r.id}") for r in simulate(of_each=1)[:5])]
+
+
+@pytest.fixture
+def finished(tmp_path_factory) -> Run:
+    """A finished run of three models and two baselines, two folds."""
+    return finished_run(tmp_path_factory.getbasetemp())
+
+
+@pytest.fixture
+def given_split(tmp_path_factory) -> Run:
+    """A finished run of one model with a split column, beside the first and with names for a query."""
+    return split_run(tmp_path_factory.getbasetemp())
+
+
+@cache
+def split_run(base: Path) -> Run:
+    """Make the run with a split column in the working directory of the first run."""
+    first = finished_run(base)
+    inputs = write_inputs(base / "split" / "input", simulate(seed=2))
+    parts = ["train", "train", "train", "dev", "train", "test", "train"]
+    rows = inputs.labels.read_text().splitlines()
+    # Records 1 and 2 of a species are identical: both in train, so that nothing leaks.
+    column = ["split", *(parts[i % len(parts)] for i in range(len(rows) - 1))]
+    inputs.labels.write_text("".join(f"{row}\t{part}\n" for row, part in zip(rows, column, strict=True)))
+    query = inputs.folder / "new.fa.gz"
+    query.write_bytes(gzip.compress(fasta(QUERY).encode()))
+    config = configuration(inputs, "split", query=str(query), metrics={"top_k": 5}, calibration={"method": "auto"})
+    config["data"]["columns"]["split"] = "split"
+    before = files_of(first.results)
+    run = Run(first.directory, config).make("all", "predict")
+    (base / "split" / "untouched").write_text(str(files_of(first.results) == before))
+    return run
+
+
+def table(path: Path, **options) -> pd.DataFrame:
+    """Read a tsv as a user would."""
+    return pd.read_csv(path, sep="\t", **options)
+
+
+def scores(folder: Path) -> dict[str, np.ndarray]:
+    """Read scores.npz without pickle."""
+    with np.load(folder / "scores.npz", allow_pickle=False) as file:
+        return {name: file[name] for name in file.files}
+
+
+def cleaned(record: Record) -> str:
+    """Return the sequence that counts: upper case, IUPAC letters to N."""
+    return re.sub("[^ACGT]", "N", record.sequence.upper())
+
+
+def test_a_second_run_does_nothing(finished):
+    done = finished.snakemake()
+    assert done.returncode == 0
+    assert "Nothing to be done" in done.stdout
+
+
+def test_fixed_names_and_columns(finished):
+    results = finished.results
+    columns = {
+        "folds/folds.tsv": ["fold", "id", "role"],
+        "metrics.tsv": ["model", "fold", "split", "stage", "metric", "class", "value"],
+        "comparison.tsv": ["model", "split", "stage", "metric", "mean", "sd", "ci_low", "ci_high", "folds"],
+        "records/removed.tsv": ["id", "reason", "detail"],
+    }
+    for name, wanted in columns.items():
+        assert list(table(results / name).columns) == wanted, name
+    labels = json.loads((results / "labels/label_map.json").read_text())
+    assert labels["label2id"] == {name: i for i, name in enumerate(sorted(SPECIES))}
+    assert labels["id2label"] == {str(i): name for i, name in enumerate(sorted(SPECIES))}
+    for name in MODELS:
+        for fold in (0, 1):
+            found = scores(results / f"models/{name}/fold_{fold}")
+            assert found["logits"].dtype == np.float32
+            assert found["logits"].shape == (len(found["id"]), len(SPECIES))
+            assert np.issubdtype(found["label"].dtype, np.integer)
+            assert set(found["role"]) == {"validation", "test", "unknown"}
+        assert (results / f"final/{name}/config.json").is_file()
+    metrics = table(results / "metrics.tsv", keep_default_na=False, dtype=str)
+    assert set(metrics["stage"]) == {"raw", "calibrated"}
+    assert set(metrics["model"]) == {*MODELS, *BASELINES}
+    averages = metrics[metrics["class"] == "all"]
+    assert {*NAMED_METRICS, "top_2_accuracy"} <= set(averages["metric"])
+    assert set(metrics[metrics["class"] != "all"]["class"]) == set(SPECIES)
+    assert (results / "report/report.html").is_file()
+    for figure in ("learning_curves", "reliability", "class_balance", "precision_recall"):
+        assert {p.suffix for p in (results / "report/figures").glob(f"{figure}.*")} == {".svg", ".png"}
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_metrics_agree_with_scikit_learn(finished, folder):
+    written = table(finished.results / "metrics.tsv", dtype={"class": str})
+    names = sorted(SPECIES)
+    for fold in (0, 1):
+        where = finished.results / folder / f"fold_{fold}"
+        given = scores(where)
+        calibration = json.loads((where / "calibration.json").read_text())
+        assert calibration["method"] in ("temperature", "none")
+        temperature = {"raw": 1.0, "calibrated": calibration.get("temperature", 1.0)}
+        mine = written[(written["model"] == folder.split("/")[1]) & (written["fold"] == fold)]
+        for split, stage in (("test", "raw"), ("test", "calibrated"), ("validation", "raw")):
+            rows = given["role"] == split
+            p = softmax(given["logits"][rows].astype(float) / temperature[stage], axis=1)
+            wanted = by_scikit_learn(given["label"][rows], p, names if split == "test" else [])
+            found = mine[(mine["split"] == split) & (mine["stage"] == stage)].set_index(["metric", "class"])["value"]
+            assert set(found.index) == set(wanted)
+            for key, value in wanted.items():
+                assert found[key] == pytest.approx(value, abs=1e-4, nan_ok=True), (fold, split, stage, key)
+
+
+def by_scikit_learn(truth: np.ndarray, p: np.ndarray, names: list[str]) -> dict[tuple[str, str], float]:
+    """Return every metric by (metric, class), from scikit-learn or from its definition."""
+    guess, classes = p.argmax(axis=1), np.arange(p.shape[1])
+    present = np.unique(truth)
+    one_hot = np.eye(p.shape[1])[truth]
+    support = one_hot.sum(axis=0)[present]
+    made = {"labels": present, "zero_division": 0}
+    precision, recall, f1, _ = sklearn_metrics.precision_recall_fscore_support(truth, guess, **made)
+    area = np.array([sklearn_metrics.average_precision_score(one_hot[:, c], p[:, c]) for c in present])
+    roc = [
+        sklearn_metrics.roc_auc_score(one_hot[:, c], p[:, c]) for c in present if support.sum() > one_hot[:, c].sum()
+    ]
+    top = p.max(axis=1)
+    bins = np.ceil(top * 15).astype(int)
+    gaps = [
+        (bins == b).sum() * abs((guess == truth)[bins == b].mean() - top[bins == b].mean()) for b in np.unique(bins)
+    ]
+    averages = {
+        "accuracy": sklearn_metrics.accuracy_score(truth, guess),
+        "top_2_accuracy": sklearn_metrics.top_k_accuracy_score(truth, p, k=2, labels=classes),
+        "precision_macro": precision.mean(),
+        "recall_macro": recall.mean(),
+        "f1_macro": f1.mean(),
+        "precision_weighted": np.average(precision, weights=support),
+        "recall_weighted": np.average(recall, weights=support),
+        "f1_weighted": np.average(f1, weights=support),
+        "mcc": sklearn_metrics.matthews_corrcoef(truth, guess),
+        "pr_auc_macro": area.mean(),
+        "pr_auc_weighted": np.average(area, weights=support),
+        "roc_auc_macro": np.mean(roc) if roc else np.nan,
+        "log_loss": sklearn_metrics.log_loss(truth, np.clip(p, 1e-15, 1), labels=classes),
+        "brier": ((p - one_hot) ** 2).sum(axis=1).mean(),
+        "ece": sum(gaps) / len(truth),
+        "classes_present": len(present),
+        "records": len(truth),
+    }
+    result = {(name, "all"): float(value) for name, value in averages.items()}
+    if names:
+        columns = {"support": support, "precision": precision, "recall": recall, "f1": f1, "pr_auc": area}
+        result |= {
+            (m, names[c]): float(v) for m, values in columns.items() for c, v in zip(present, values, strict=True)
+        }
+    return result
+
+
+def test_comparison_is_the_mean_over_folds(finished):
+    metrics = table(finished.results / "metrics.tsv", dtype={"class": str})
+    averages = metrics[metrics["class"] == "all"]
+    wanted = averages.groupby(["model", "split", "stage", "metric"])["value"].mean()
+    found = table(finished.results / "comparison.tsv").set_index(["model", "split", "stage", "metric"])["mean"]
+    pd.testing.assert_series_equal(found.sort_index(), wanted.sort_index(), check_names=False, rtol=1e-6)
+
+
+def test_no_sequence_is_in_two_roles(finished):
+    sequence = {record.id: cleaned(record) for record in simulate()}
+    folds = table(finished.results / "folds/folds.tsv")
+    known = {r.id for r in simulate() if r.species != RARE and r.id != "SHORT"}
+    assert set(folds["fold"]) == {0, 1}
+    for _, fold in folds.groupby("fold"):
+        assert Counter(fold["id"]) == Counter(known)
+        roles = fold.assign(sequence=fold["id"].map(sequence)).groupby("sequence")["role"].nunique()
+        assert roles.max() == 1
+        assert set(fold["role"]) == {"train", "validation", "test"}
+    tested = folds[folds["role"] == "test"]
+    assert Counter(tested["id"]) == Counter(known)
+    for name in MODELS:
+        for fold in (0, 1):
+            given = scores(finished.results / f"models/{name}/fold_{fold}")
+            mine = folds[folds["fold"] == fold].set_index("id")["role"]
+            assert set(given["id"][given["role"] == "test"]) == set(mine[mine == "test"].index)
+            assert set(given["id"][given["role"] == "validation"]) == set(mine[mine == "validation"].index)
+            assert list(given["id"][given["role"] == "unknown"]) == ["RARE"]
+
+
+def test_nothing_disappears(finished):
+    records = pq.read_table(finished.results / "records/records.parquet").to_pandas()
+    removed = table(finished.results / "records/removed.tsv")
+    given = {record.id: record for record in simulate()}
+    assert {*records["id"], *removed["id"]} == set(given)
+    assert dict(zip(removed["id"], removed["reason"], strict=True)) == {
+        "SHORT": "too_short",
+        "RARE": "rare_class",
+    }
+    assert set(records["id"]) == set(given) - {"SHORT"}
+    for row in records.itertuples():
+        assert row.sequence == cleaned(given[row.id])
+        assert row.label == given[row.id].species
+        assert row.known == (row.label != RARE)
+
+
+def test_the_report_says_the_accuracy(finished):
+    html = (finished.results / "report/report.html").read_text()
+    comparison = table(finished.results / "comparison.tsv").set_index(["model", "split", "stage", "metric"])["mean"]
+    best = max(MODELS, key=lambda name: comparison[name, "validation", "raw", "pr_auc_macro"])
+    text = re.sub(r"\s+", " ", re.sub("<[^>]+>", "", html).replace("\N{NO-BREAK SPACE}", " "))
+    accuracy = comparison[best, "test", "calibrated", "accuracy"]
+    assert f"{best} gives the right name to {100 * accuracy:.1f} % of the sequences it has not seen" in text
+    for name in (*MODELS, *BASELINES):
+        assert name in text
+    assert not re.search(r"""(src|href)=["'](https?:)?//""", html)
+
+
+def test_the_saved_model_loads_with_plain_transformers(finished, tmp_path):
+    program = """
+import sys
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+tokenizer = AutoTokenizer.from_pretrained(sys.argv[1])
+model = AutoModelForSequenceClassification.from_pretrained(sys.argv[1], trust_remote_code=True).eval()
+logits = model(**tokenizer(sys.argv[2:], return_tensors="pt", padding=True)).logits
+print([model.config.id2label[i] for i in range(logits.shape[1])], tuple(logits.shape), bool(logits.isfinite().all()))
+"""
+    sequences = [cleaned(record) for record in simulate()[:2]]
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(finished.results / "final/full"), *sequences],
+        capture_output=True,
+        text=True,
+        env={**environment(), "HF_MODULES_CACHE": str(tmp_path), "PYTHONPATH": ""},
+        cwd=tmp_path,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == f"{sorted(SPECIES)} (2, 5) True"
+    assert "newly initialized" not in done.stderr
+
+
+def test_predictions_are_calibrated_probabilities_in_order(given_split):
+    names = table(given_split.results / "predictions/new.tsv")
+    assert list(names.columns[:3]) == ["id", "label", "probability"]
+    assert {"top_5", "length", "windows"} <= set(names.columns)
+    assert list(names["id"]) == [record.id for record in QUERY]
+    assert list(names["length"]) == [len(record.sequence) for record in QUERY]
+    assert pd.isna(names["label"][0]) and "shorter than" in names["note"][0]
+    for row in names[1:].itertuples():
+        found = re.findall(r"([^;]+?) \((\d\.\d+)\)", row.top_5)
+        labels, values = [name.strip() for name, _ in found], [float(value) for _, value in found]
+        assert sorted(labels) == sorted(SPECIES)
+        assert values == sorted(values, reverse=True)
+        assert sum(values) == pytest.approx(1, abs=5e-4)
+        assert row.label == labels[0]
+        assert row.probability == pytest.approx(values[0], abs=1e-4)
+        assert row.windows == 1
+
+
+def test_a_split_column_is_one_fold(given_split):
+    folds = table(given_split.results / "folds/folds.tsv")
+    column = table(given_split.config["data"]["labels"]).set_index("id")["split"]
+    assert set(folds["fold"]) == {0}
+    removed = set(table(given_split.results / "records/removed.tsv")["id"])
+    assert set(folds["id"]) == set(column.index) - removed
+    wanted = column.replace({"dev": "validation"})
+    assert (folds.set_index("id")["role"] == wanted[folds["id"]]).all()
+    comparison = table(given_split.results / "comparison.tsv")
+    assert (comparison["folds"] == 1).all()
+    assert comparison["sd"].isna().all()
+    assert "top_5_accuracy" in set(comparison["metric"])
+    assert "one fold, so no interval" in (given_split.results / "report/report.html").read_text()
+
+
+def test_two_configurations_never_touch_each_other(finished, given_split):
+    base = finished.directory.parent
+    assert (base / "split/untouched").read_text() == "True"
+    assert plan(finished).rules == Counter()
+    assert plan(given_split, "all", "predict").rules == Counter()
+    written = {path.name for path in (finished.directory / "results").iterdir()}
+    assert written == {"tiny", "split"}
+    assert {path.name for path in finished.directory.iterdir()} == {
+        ".snakemake",
+        "results",
+        "tiny.yaml",
+        "split.yaml",
+    }
+
+
+def test_an_ensemble_names_sequences(finished, tmp_path):
+    shutil.copytree(finished.directory, tmp_path / "work")
+    query = tmp_path / "more.fasta"
+    query.write_text(fasta(QUERY))
+    config = {**finished.config, "query": str(query), "packaging": {"mode": "ensemble", "models": ["full"]}}
+    run = Run(tmp_path / "work", config)
+    assert plan(run, "predict").rules == Counter(package=1, name_query=1, predict=1)
+    run.make("predict")
+    assert "ensemble" in (run.results / "final/full/README.md").read_text()
+    names = table(run.results / "predictions/more.tsv")
+    assert set(names["label"][1:]) <= set(SPECIES)
+    assert names["probability"][1:].between(0, 1).all()
+
+
+@pytest.mark.parametrize("kind", ["gzip and parquet", "csv.gz and blank lines"])
+def test_other_formats_give_the_same_records(finished, kind, tmp_path):
+    inputs = write_inputs(tmp_path / "input", simulate())
+    config = configuration(inputs)
+    if kind == "gzip and parquet":
+        sequences, labels = tmp_path / "input/s.fasta.gz", tmp_path / "input/l.parquet"
+        sequences.write_bytes(gzip.compress(fasta(inputs.records).encode()))
+        table(inputs.labels).to_parquet(labels)
+    else:
+        sequences, labels = tmp_path / "input/s.fa", tmp_path / "input/l.csv.gz"
+        sequences.write_text("\n" + fasta(inputs.records).replace("\n>", "\r\n\r\n>"))
+        labels.write_bytes(gzip.compress(label_table(inputs.records[::-1], ",").encode()))
+    config["data"] |= {"sequences": str(sequences), "labels": str(labels)}
+    run = Run(tmp_path / "work", config)
+    run.make(run.file("records/records.parquet"))
+    written, wanted = (pq.read_table(r.results / "records/records.parquet") for r in (run, finished))
+    assert written.equals(wanted)
+    assert table(run.results / "records/removed.tsv").equals(table(finished.results / "records/removed.tsv"))
+
+
+def test_lint_finds_nothing(tmp_path):
+    run = Run(
+        tmp_path / "work",
+        configuration(write_inputs(tmp_path / "input", simulate()), models={"full": model()}),
+    )
+    done = run.snakemake("--lint")
+    assert done.returncode == 0, done.stdout
