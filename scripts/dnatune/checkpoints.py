@@ -6,6 +6,7 @@ everything the training depends on. A checkpoint counts only once its marker is 
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -39,3 +40,10 @@ def last_complete(folder: str | Path) -> Path | None:
 def step_of(checkpoint: Path) -> int:
     """Return the optimizer step of a checkpoint folder."""
     return int(checkpoint.name.rsplit("-", 1)[1])
+
+
+def finished(checkpoint: Path) -> bool:
+    """Say whether training had ended at this checkpoint: all steps done, or stopped."""
+    state = json.loads((checkpoint / "trainer_state.json").read_text("utf-8"))
+    stopped = state["stateful_callbacks"]["TrainerControl"]["args"]["should_training_stop"]
+    return stopped or state["global_step"] >= state["max_steps"]

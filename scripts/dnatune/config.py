@@ -6,6 +6,7 @@ In: the mapping that Snakemake read from YAML and the command line. Out: a compl
 from __future__ import annotations
 
 import copy
+import math
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,9 @@ def _types(schema: dict[str, Any]) -> list[str]:
 def _complete(value: Any, schema: dict[str, Any]) -> Any:
     types = _types(schema)
     if isinstance(value, str) and "string" not in types and {"number", "integer"} & set(types):
-        return _number(value)
+        value = _number(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)  # no key means anything by nan or inf; as text the schema refuses it
     if isinstance(value, float) and value.is_integer() and "integer" in types and "number" not in types:
         return int(value)
     if "object" in types and value is None and "null" not in types:
@@ -74,11 +77,12 @@ def _complete(value: Any, schema: dict[str, Any]) -> Any:
 
 def _number(text: str) -> Any:
     # YAML reads 1e-5 as text (it wants 1.0e-5); everybody in machine learning writes 1e-5.
-    try:
-        number = float(text)
-    except ValueError:
-        return text
-    return int(number) if number.is_integer() and "e" not in text.lower() and "." not in text else number
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
 
 
 def _sentence(error: ValidationError) -> str:

@@ -42,7 +42,7 @@ def _focal(training: dict[str, Any], counts: torch.Tensor) -> Loss:
     def loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         truth = logits.log_softmax(-1).gather(1, labels[:, None]).squeeze(1).exp()
         each = cross_entropy(logits, labels, reduction="none", label_smoothing=smoothing)
-        return ((1 - truth) ** gamma * each).mean()
+        return ((1 - truth).clamp(min=1e-6) ** gamma * each).mean()
 
     return loss
 

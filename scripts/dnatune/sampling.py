@@ -52,19 +52,29 @@ class TrainingRecords(Dataset):
 class LengthGroupedBatches:
     """Batches of indices of similar length in random order; with ``weights`` drawn with replacement."""
 
-    def __init__(self, lengths: np.ndarray, batch_size: int, seed: int, weights: np.ndarray | None = None) -> None:
+    def __init__(
+        self,
+        lengths: np.ndarray,
+        batch_size: int,
+        seed: int,
+        weights: np.ndarray | None = None,
+        dataset: TrainingRecords | None = None,
+    ) -> None:
         self.lengths = lengths
         self.batch_size = batch_size
         self.seed = seed
         self.weights = None if weights is None else weights / weights.sum()
         self.epoch = 0
+        self.dataset = dataset
         self.drop_last = False
         # accelerate passes the epoch on to ``batch_sampler.sampler``.
         self.sampler = self
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the order of this epoch."""
+        """Choose the order of this epoch, and the frames of the dataset."""
         self.epoch = int(epoch)
+        if self.dataset is not None:
+            self.dataset.set_epoch(epoch)  # accelerate forgets it when it resumes within an epoch
 
     def __len__(self) -> int:
         return -(-len(self.lengths) // self.batch_size)

@@ -38,7 +38,7 @@ def save_model(model: PreTrainedModel, tokenizer: Any, folder: Path, dtype: torc
             kind.register_for_auto_class("AutoModelForSequenceClassification")
     model = model.to(dtype)
     model.config.dtype = dtype
-    model.save_pretrained(folder)
+    model.save_pretrained(folder, save_original_format=False)
     tokenizer.save_pretrained(folder)
 
 

@@ -41,13 +41,26 @@ def _tree(path: Path) -> tuple[str, tuple[Path, ...]]:
     tree = ast.parse(path.read_text("utf-8"))
     imported: list[Path] = []
     for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "dnatune":
-            # ``from dnatune import files`` names a module, ``from dnatune.files import whole`` a thing in one.
-            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-            imported += [file for name in names if (file := _file_of(name))]
+        imported += [file for name in _names(node, path) if (file := _file_of(name))]
         if isinstance(node, (ast.Module, ast.FunctionDef, ast.ClassDef)) and ast.get_docstring(node) is not None:
             node.body = node.body[1:] or [ast.Pass()]
     return ast.dump(tree), tuple(imported)
+
+
+def _names(node: ast.AST, path: Path) -> list[str]:
+    """Return the library modules that an import statement may name, with full names."""
+    if isinstance(node, ast.Import):
+        names = [alias.name for alias in node.names]
+    elif isinstance(node, ast.ImportFrom):
+        package = node.module or ""
+        if node.level:  # from .x import y: relative to the folder of the file
+            folders = path.parents[node.level - 1].relative_to(LIBRARY).parts
+            package = ".".join(["dnatune", *folders, *([node.module] if node.module else [])])
+        # ``from dnatune import files`` names a module, ``from dnatune.files import whole`` a thing in one.
+        names = [package, *(f"{package}.{alias.name}" for alias in node.names)]
+    else:
+        return []
+    return [name for name in names if name.split(".")[0] == "dnatune"]
 
 
 def _file_of(module: str) -> Path | None:

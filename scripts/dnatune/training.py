@@ -18,7 +18,9 @@ import pandas as pd
 import torch
 from torch import nn
 from torch.utils.data import DataLoader
-from transformers import PrinterCallback, Trainer, TrainingArguments, set_seed
+from transformers import PreTrainedModel, PrinterCallback, Trainer, TrainingArguments, set_seed
+from transformers.trainer import TRAINER_STATE_NAME
+from transformers.trainer_callback import TrainerState
 
 from dnatune import checkpoints
 from dnatune.callbacks import EarlyStopping, Progress, StopAfter
@@ -103,7 +105,10 @@ def train(
     if checkpoint:
         LOGGER.info("goes on from step %d (checkpoint of an earlier attempt)", checkpoints.step_of(checkpoint))
     start = time.perf_counter()
-    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    if checkpoint and checkpoints.finished(checkpoint):
+        trainer.load_finished(checkpoint)
+    else:
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     seconds = time.perf_counter() - start
     history = history_table(trainer.state.log_history)
     return Trained(trainer.model, history, _run_record(trainer, history, precision, seconds, checkpoint, settings))
@@ -189,11 +194,27 @@ class FoldTrainer(Trainer):
         self.started = time.perf_counter()
         self.balanced = settings["imbalance"] == "balanced_sampling"
 
+    def load_finished(self, checkpoint: Path) -> None:
+        """Take over a training that had ended when its job was killed."""
+        self.state = TrainerState.load_from_json(str(checkpoint / TRAINER_STATE_NAME))
+        self._load_from_checkpoint(self.state.best_model_checkpoint or str(checkpoint))
+
+    def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
+        """Save under the names of the modules: checkpoints are read back as a state dict, by name.
+
+        transformers would write the names of older checkpoints (LayerNorm.gamma, block_sparse_moe) and then leave
+        those weights out, with a warning only, when the best or the last checkpoint is loaded.
+        """
+        if isinstance(self.model, PreTrainedModel):
+            self.model.save_pretrained(output_dir, state_dict=state_dict, save_original_format=False)
+        else:
+            super()._save(output_dir, state_dict)
+
     def get_train_dataloader(self) -> DataLoader:
         """Return batches of similar length."""
         dataset = self.train_dataset
         weights = balancing_weights(dataset.class_ids) if self.balanced else None
-        batches = LengthGroupedBatches(dataset.lengths(), self.args.train_batch_size, self.args.seed, weights)
+        batches = LengthGroupedBatches(dataset.lengths(), self.args.train_batch_size, self.args.seed, weights, dataset)
         loader = DataLoader(
             dataset,
             batch_sampler=batches,

@@ -64,7 +64,8 @@ def _build_full(settings: dict[str, Any], labels: dict[str, int], seed: int, wid
 
 
 def _save_full(model: nn.Module, folder: Path) -> None:
-    model.save_pretrained(folder)
+    # Under the names of the modules, not those of older checkpoints: they are read back as a state dict.
+    model.save_pretrained(folder, save_original_format=False)
 
 
 def _restore_full(base: PreTrainedModel, folder: Path, settings: dict[str, Any]) -> PreTrainedModel:

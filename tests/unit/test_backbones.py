@@ -5,14 +5,15 @@ import json
 import numpy as np
 import pytest
 import torch
+from transformers import AutoTokenizer, EsmModel
+from transformers.models.esm.modeling_esm import EsmIntermediate
+
 from dnatune.backbones import check_backbone, find_backbone
 from dnatune.backbones.generic import GenericBackbone
 from dnatune.backbones.nt_mini import NtMini
 from dnatune.backbones.nucleotide_transformer import FusedIntermediate, NucleotideTransformer
 from dnatune.errors import UserError
 from miniatures import families, model_settings, nt_config, write_generic, write_nt
-from transformers import AutoTokenizer, EsmModel
-from transformers.models.esm.modeling_esm import EsmIntermediate
 
 LABELS = {"Aus bus": 0, "Cus dus": 1, "Eus fus": 2}
 SEQUENCES = [s for s, _ in families(3, 1, 100)] + ["ACGTNACGTACGTA"]

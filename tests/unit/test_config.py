@@ -3,6 +3,7 @@
 import copy
 
 import pytest
+
 from dnatune import config
 from dnatune.errors import UserError
 

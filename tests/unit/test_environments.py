@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+
 from dnatune.source_version import reached_modules
 
 ROOT = Path(__file__).parents[2]

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+
 from dnatune import hardware
 from dnatune.errors import UserError
 

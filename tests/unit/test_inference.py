@@ -3,16 +3,17 @@
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+from transformers.modeling_outputs import SequenceClassifierOutput
+
 from dnatune import inference
 from dnatune.backbones.kmer_tokenizer import KmerTokens
 from dnatune.inference import batches_by_length, log_probabilities
 from dnatune.inputs import TokenInputs, TrainingCollator
 from dnatune.kmer_encoding import vocabulary
 from dnatune.tokens import TokenSettings, TokenTable
-from hypothesis import given
-from hypothesis import strategies as st
-from torch import nn
-from transformers.modeling_outputs import SequenceClassifierOutput
 
 RNG = np.random.default_rng(6)
 SEQUENCES = ["".join(RNG.choice(list("ACGTN"), n, p=[0.24] * 4 + [0.04])) for n in (30, 200, 61, 333, 60)]

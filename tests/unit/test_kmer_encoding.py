@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
-from dnatune.backbones.kmer_tokenizer import KmerTokens, is_kmer_vocabulary, rust_tokenizer
-from dnatune.kmer_encoding import KmerEncoder, vocabulary
 from hypothesis import given
 from hypothesis import strategies as st
+
+from dnatune.backbones.kmer_tokenizer import KmerTokens, is_kmer_vocabulary, rust_tokenizer
+from dnatune.kmer_encoding import KmerEncoder, vocabulary
 from miniatures import nt_vocabulary, write_nt_tokenizer
 
 RNG = np.random.default_rng(1)

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 import torch
-from dnatune.losses import LOSSES, classification_loss
 from sklearn.utils.class_weight import compute_class_weight
+
+from dnatune.losses import LOSSES, classification_loss
 
 GENERATOR = torch.Generator().manual_seed(3)
 LOGITS = torch.randn(12, 3, generator=GENERATOR)

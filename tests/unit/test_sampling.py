@@ -2,12 +2,13 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from dnatune.backbones.kmer_tokenizer import KmerTokens
 from dnatune.kmer_encoding import vocabulary
 from dnatune.sampling import LengthGroupedBatches, TrainingRecords, balancing_weights, stratified_sample
 from dnatune.tokens import TokenSettings, TokenTable
-from hypothesis import given
-from hypothesis import strategies as st
 
 RNG = np.random.default_rng(4)
 LENGTHS = RNG.integers(10, 500, 1003)

@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+
 from dnatune import source_version as versions
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"

@@ -66,7 +66,7 @@ def test_byte_order_mark_and_blanks_in_the_header(write):
         ("", "is empty"),
         ("id,label\na,b\nc,d,e\n", "cannot be read as a table: .*Expected 2 columns, got 3"),
         ("id,label\na\n", "cannot be read as a table"),
-        (gzip.compress(b"id,label\n" + b"a,b\n" * 5000)[:-15], "cannot be read as a table"),
+        (gzip.compress(b"id,label\n" + b"a,b\n" * 5000, mtime=0)[:-15], "cannot be read as a table"),
         (b"id,label\na,\xff\xfe\n", "cannot be read as a table"),
     ],
 )

@@ -1,16 +1,19 @@
 """Token rows: every token of every sequence is in a window, every row is found again, nothing is cut in silence."""
 
+import itertools
+
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from dnatune import tokens
 from dnatune.backbones.kmer_tokenizer import KmerTokens
 from dnatune.errors import UserError
 from dnatune.files import read_json
 from dnatune.kmer_encoding import vocabulary
 from dnatune.tokens import TokenSettings, TokenTable, windows, write_tokens
-from hypothesis import given
-from hypothesis import strategies as st
 
 ENCODER = KmerTokens(vocabulary(6), 6, 1000)
 RNG = np.random.default_rng(2)
@@ -49,7 +52,7 @@ def test_windows_cover_all_tokens_and_end_with_the_sequence(size, room, overlap)
         assert parts[0][0] == 0
     else:
         assert len(parts) == 1
-    for before, after in zip(parts, parts[1:], strict=False):
+    for before, after in itertools.pairwise(parts):
         assert after[0] > before[0]
         assert before[-1] - after[0] + 1 >= room - max(1, round(room * (1 - overlap)))
         np.testing.assert_array_equal(after, np.arange(after[0], after[-1] + 1))

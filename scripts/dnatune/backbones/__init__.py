@@ -27,8 +27,8 @@ def check_backbone(key: str, model: dict[str, Any]) -> None:
     source = model["backbone"]
     where = f"Configuration key '{key}.backbone'"
     builtin = source.startswith("builtin:")
-    if builtin and source.removeprefix("builtin:") not in BUILTIN:
-        known = [f"builtin:{name}" for name in BUILTIN]
+    known = [f"builtin:{name}" for name in BUILTIN]
+    if builtin and source not in known:
         raise UserError(f"{where}: unknown backbone '{source}'{nearest(source, known)}; built in: {', '.join(known)}.")
     if not builtin:
         if Path(source).is_dir():
@@ -37,7 +37,7 @@ def check_backbone(key: str, model: dict[str, Any]) -> None:
             raise UserError(f"{where}: the folder {source} does not exist; expected a saved transformers model.")
         elif not HUB_ID.match(source):
             raise UserError(
-                f"{where}: unknown backbone '{source}'{nearest(source, [*BUILTIN])}; expected builtin:nt-mini, "
+                f"{where}: unknown backbone '{source}'{nearest(f'builtin:{source}', known)}; expected {known[0]}, "
                 "a hub id 'owner/name', or a folder with a saved model."
             )
         if model["backbone_config"]:
@@ -55,7 +55,7 @@ def _check_folder(where: str, folder: Path) -> None:
         raise UserError(f"{where}: the folder {folder} has no config.json; expected a saved transformers model.")
     if not any((folder / name).is_file() for name in WEIGHT_FILES):
         raise UserError(
-            f"{where}: the folder {folder} has no weights; expected {' or '.join(WEIGHT_FILES[::2])} beside config.json."
+            f"{where}: the folder {folder} has no weights; expected e.g. {WEIGHT_FILES[0]} beside config.json."
         )
 
 

@@ -86,9 +86,10 @@ class Backbone:
             self.config.update({**names, "pad_token_id": self.encoder().pad_id})
             model, loading = self._load(AutoModelForSequenceClassification, config=self.config)
             head = head_modules(model)
-            self._check(loading, tuple(f"{name}." for name in head))
+            self._check(loading, (*(f"{name}." for name in head), f"{model.base_model_prefix}.pooler."))
             return self.adjust(model)
-        backbone, loading = self._load(AutoModel, config=self.config)
+        without_pooler = {"add_pooling_layer": False} if self.config.model_type in ("esm", "bert") else {}
+        backbone, loading = self._load(AutoModel, config=self.config, **without_pooler)
         self._check(loading, ("pooler.",))
         config = PooledConfig(backbone=backbone.config, pooling=pooling, head_dropout=head_dropout, **names)
         config.pad_token_id = self.encoder().pad_id
@@ -109,7 +110,7 @@ class Backbone:
             return auto_class.from_pretrained(
                 self.source, output_loading_info=True, dtype=torch.float32, **self.options, **extra
             )
-        except (OSError, ValueError, KeyError, ImportError) as reason:
+        except (OSError, ValueError, KeyError, ImportError, RuntimeError) as reason:
             raise UserError(f"The backbone {self.source} cannot be loaded: {first_sentence(reason)}") from reason
 
     def _check(self, loading: dict[str, Any], head: tuple[str, ...]) -> None:

@@ -31,6 +31,11 @@ class TokenizerTokens:
         if not plain or start is None:
             raise UserError(f"The tokenizer of {source} does not read DNA letters as they are; it cannot be used.")
         self.prefix, self.suffix = framed[:start], framed[start + len(plain) :]
+        if tokenizer.unk_token_id is not None and tokenizer.unk_token_id in plain:
+            raise UserError(
+                f"The tokenizer of {source} does not know the letters A, C, G, T (it reads them as "
+                f"{tokenizer.unk_token}); are its tokenizer files beside config.json?"
+            )
         highest = max([*framed, tokenizer.pad_token_id, *tokenizer.get_vocab().values()])
         if highest >= vocabulary_size:
             raise UserError(

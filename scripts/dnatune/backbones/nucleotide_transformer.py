@@ -17,6 +17,7 @@ from transformers.utils import cached_file
 
 from dnatune.backbones.base import Backbone
 from dnatune.backbones.kmer_tokenizer import KmerTokens, is_kmer_vocabulary, rust_tokenizer
+from dnatune.errors import UserError
 
 
 class FusedIntermediate(EsmIntermediate):
@@ -73,7 +74,12 @@ class NucleotideTransformer(EsmBackbone):
         return self.config.model_type == "esm" and is_kmer_vocabulary(self.tokens, self.k)
 
     def encoder(self) -> KmerTokens:
-        """Return the exact array replacement of EsmTokenizer."""
+        """Return the exact array replacement of EsmTokenizer. Raises UserError if its ids leave the embedding table."""
+        if len(self.tokens) > self.config.vocab_size:
+            raise UserError(
+                f"The vocabulary of {self.source} has {len(self.tokens)} tokens, outside the embedding table of "
+                f"{self.config.vocab_size}; tokenizer and model do not belong together."
+            )
         return KmerTokens(self.tokens, self.k, self.context)
 
     def saved_tokenizer(self) -> Any:

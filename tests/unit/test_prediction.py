@@ -1,0 +1,179 @@
+"""Names for new sequences: calibrated, averaged, with a note where a sequence cannot be named."""
+
+import logging
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from dnatune import tuning
+from dnatune.errors import UserError
+from dnatune.files import read_json, write_json
+from dnatune.packaging import Package, write_package
+from dnatune.prediction import SavedModel, best_model, name_sequences, saved_encoder
+from dnatune.tasks import task
+from dnatune.tokens import TokenSettings
+from miniatures import families, model_settings, write_generic
+
+CLASSES = ["Aus", "Bus", "Cus"]
+SEQUENCES = [s for s, _ in families(3, 2, 120)]
+BOUNDS = {"min_length": 50, "max_length": 1000, "max_n_share": 0.1}
+RUN = {"best_epoch": 1.0, "best_metric": 0.5, "metric_for_best": "accuracy", "precision": "fp32"}
+
+
+@pytest.fixture(autouse=True)
+def full_precision(monkeypatch):
+    """Numbers that can be compared to five digits, on machines with bf16 too."""
+    monkeypatch.setattr("dnatune.prediction.choose_precision", lambda asked: "fp32")
+
+
+def write_model(folder, settings, calibrator):
+    """Save an untrained model with heads far enough from zero to tell sequences apart."""
+    labels = {name: i for i, name in enumerate(CLASSES)}
+    model = tuning.base_model(settings, labels, 0)
+    torch.nn.init.normal_(model.classifier.weight, generator=torch.Generator().manual_seed(1))
+    tuning.save(model, folder / "weights", settings["tuning"])
+    encoder = tuning.backbone_of(settings).encoder()
+    tokens = TokenSettings.of(settings["tokens"], encoder)
+    summary = {"max_tokens": tokens.max_tokens, "frames": tokens.frames, "context": encoder.context}
+    summary["vocabulary_size"] = encoder.vocabulary_size
+    (folder / "final").mkdir()
+    package = Package("m", settings, 0, CLASSES, "refit", light=False)
+    write_package(package, [folder / "weights"], [RUN], calibrator, summary, folder / "final")
+    return model.eval(), folder / "final"
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """(the model before it was saved, its folder); windows of 12 tokens, temperature 2."""
+    settings = model_settings(tokens={"max_tokens": 12})
+    return write_model(tmp_path_factory.mktemp("model"), settings, {"method": "temperature", "temperature": 2.0})
+
+
+@pytest.fixture(scope="module")
+def saved(made):
+    return SavedModel(made[1], task("multiclass"))
+
+
+def query(folder, text):
+    (folder / "query.fasta").write_text(text)
+    return folder / "query.fasta"
+
+
+def test_probabilities_are_the_calibrated_mean_over_frames_and_windows(made, saved):
+    model, _ = made
+    sequence, encoder = SEQUENCES[0], saved.encoder
+    found, windows = saved.probabilities([sequence])
+    frames = []
+    for frame in range(6):
+        ids = encoder.encode([sequence], frame)[0].tolist()
+        starts = [*range(0, len(ids) - 11, 8), len(ids) - 11]
+        rows = torch.tensor([[3, *ids[start : start + 11]] for start in starts])
+        with torch.inference_mode():
+            frames.append(model(input_ids=rows, attention_mask=torch.ones_like(rows)).logits.softmax(-1).mean(0))
+    mean = torch.stack(frames).mean(0).double().numpy()
+    expected = np.sqrt(mean) / np.sqrt(mean).sum()  # temperature 2
+    np.testing.assert_allclose(found[0], expected, atol=1e-5)
+    assert windows.tolist() == [3]
+
+
+def test_probabilities_sum_to_one_and_do_not_depend_on_company(saved):
+    together, windows = saved.probabilities(SEQUENCES)
+    assert together.shape == (6, 3)
+    np.testing.assert_allclose(together.sum(1), 1, atol=1e-6)
+    alone = np.concatenate([saved.probabilities([s])[0] for s in SEQUENCES])
+    np.testing.assert_allclose(together, alone, atol=1e-5)
+    assert windows.shape == (6,)
+
+
+def test_one_row_per_sequence_in_the_order_of_the_query(saved, tmp_path):
+    text = f">a x y\n{SEQUENCES[0].lower()}\n>short\nACGT\n>b\n{SEQUENCES[3]}\n"
+    text += f">many_n\n{'N' * 30}{'ACGT' * 10}\n>long\n{'ACGT' * 300}\n"
+    table = name_sequences(query(tmp_path, text), saved, BOUNDS, top_k=2)
+    assert list(table.columns) == ["id", "label", "probability", "top_2", "length", "windows", "note"]
+    assert table["id"].tolist() == ["a", "short", "b", "many_n", "long"]
+    assert table["length"].tolist() == [120, 4, 120, 70, 1200]
+    assert table["label"].notna().tolist() == [True, False, True, False, False]
+    assert table["note"].tolist()[0] == table["note"].tolist()[2] == ""
+    assert "shorter than 50" in table["note"][1]
+    assert "10% N" in table["note"][3]
+    assert "longer than 1000" in table["note"][4]
+    assert table["windows"].isna().tolist() == [False, True, False, True, True]
+    probabilities, _ = saved.probabilities([SEQUENCES[0], SEQUENCES[3]])
+    np.testing.assert_allclose(table["probability"][[0, 2]].astype(float), probabilities.max(1), atol=1e-5)
+    assert table["label"][[0, 2]].tolist() == [CLASSES[i] for i in probabilities.argmax(1)]
+    assert table["top_2"][0].startswith(f"{table['label'][0]} ({table['probability'][0]:.4f}); ")
+    assert table["top_2"][0].count(";") == 1
+
+
+def test_more_candidates_than_classes(saved, tmp_path):
+    table = name_sequences(query(tmp_path, f">a\n{SEQUENCES[0]}\n"), saved, BOUNDS, top_k=5)
+    assert table["top_5"][0].count("(") == 3
+
+
+@pytest.mark.parametrize("text", [">a\nACGT\n", f">a\n{'N' * 100}\n", ">a\nACGT\n>b\nGGG\n"])
+def test_a_query_without_a_usable_sequence(saved, tmp_path, text):
+    with pytest.raises(UserError, match=r"query\.fasta.*usable"):
+        name_sequences(query(tmp_path, text), saved, BOUNDS, 5)
+
+
+@pytest.mark.parametrize("text", ["", "not a fasta", ">a\nMKVLAAGIVGLLFPQE\n"])
+def test_a_query_that_is_no_fasta_of_dna(saved, tmp_path, text):
+    with pytest.raises(UserError):
+        name_sequences(query(tmp_path, text), saved, BOUNDS, 5)
+
+
+def test_a_repeated_id_gets_both_rows_or_an_error(saved, tmp_path):
+    try:
+        table = name_sequences(query(tmp_path, f">a\n{SEQUENCES[0]}\n>a\n{SEQUENCES[1]}\n"), saved, BOUNDS, 5)
+    except UserError as problem:
+        assert "a" in str(problem)
+    else:
+        assert table["id"].tolist() == ["a", "a"]
+
+
+def test_other_versions_are_a_warning(made, tmp_path, caplog):
+    from dnatune.files import copy_folder
+
+    copy_folder(made[1], tmp_path / "m")
+    about = read_json(tmp_path / "m" / "dnatune.json")
+    with caplog.at_level(logging.WARNING, "dnatune"):
+        SavedModel(tmp_path / "m", task("multiclass"))
+    assert caplog.text == ""
+    about["versions"]["torch"] = "1.0.0"
+    write_json(tmp_path / "m" / "dnatune.json", about)
+    with caplog.at_level(logging.WARNING, "dnatune"):
+        SavedModel(tmp_path / "m", task("multiclass"))
+    assert "torch 1.0.0" in caplog.text
+    assert caplog.text.count("made with") == 1
+
+
+def test_a_folder_that_is_no_saved_model(tmp_path):
+    with pytest.raises(UserError, match=r"dnatune\.json"):
+        SavedModel(tmp_path, task("multiclass"))
+
+
+def test_a_byte_pair_model_names_sequences_too(tmp_path):
+    settings = model_settings(backbone=str(write_generic(tmp_path / "gpt2", "gpt2")))
+    _, folder = write_model(tmp_path, settings, {"method": "none"})
+    model = SavedModel(folder, task("multiclass"))
+    found, windows = model.probabilities(SEQUENCES)
+    np.testing.assert_allclose(found.sum(1), 1, atol=1e-6)
+    assert windows.tolist() == [1] * 6
+    encoder = saved_encoder(folder, model.about["tokens"])
+    original = tuning.backbone_of(settings).encoder()
+    assert [e.tolist() for e in encoder.encode(SEQUENCES, 0)] == [e.tolist() for e in original.encode(SEQUENCES, 0)]
+    assert (encoder.prefix, encoder.suffix, encoder.pad_id) == (original.prefix, original.suffix, original.pad_id)
+
+
+def test_the_best_model_is_chosen_by_validation():
+    rows = [
+        ("a", "validation", "raw", "pr_auc_macro", 0.8),
+        ("b", "validation", "raw", "pr_auc_macro", 0.9),
+        ("a", "test", "raw", "pr_auc_macro", 0.99),
+        ("baseline", "validation", "raw", "pr_auc_macro", 0.95),
+    ]
+    table = pd.DataFrame(rows, columns=["model", "split", "stage", "metric", "mean"])
+    assert best_model(table, ["a", "b"]) == "b"
+    assert best_model(table, ["a"]) == "a"

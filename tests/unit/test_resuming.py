@@ -1,0 +1,123 @@
+"""A killed job ends where an undisturbed one would have, to the last digit."""
+
+import pytest
+import torch
+
+from dnatune import checkpoints
+from dnatune.callbacks import Progress
+from dnatune.fold_training import Job, remove_checkpoints, train_on_all
+from dnatune.tasks import task
+from miniatures import model_settings
+from small_fold import FOLD, INPUTS, assert_same, fit
+
+
+class Killed(BaseException):
+    """Stands for a job that is killed."""
+
+
+def kill_at(monkeypatch, step, event="on_step_end"):
+    """Kill the next training after ``step`` steps."""
+
+    def happens(self, args, state, control, **kwargs):
+        if state.global_step == step:
+            raise Killed
+
+    monkeypatch.setattr(Progress, event, happens, raising=False)
+
+
+RESUMED = {
+    "full": ({}, {}, 11),
+    "middle of an epoch": ({"evaluate_every": 0.4}, {}, 8),
+    "accumulated": ({"gradient_accumulation": 2, "evaluate_every": 0.5}, {}, 5),
+    "dropout": ({"evaluate_every": 0.4}, {"head_dropout": 0.3}, 8),
+    "lora": ({"evaluate_every": 0.4}, {"tuning": "lora", "lora": {"dropout": 0.2}}, 8),
+    "balanced": ({"imbalance": "balanced_sampling", "evaluate_every": 0.4}, {}, 8),
+    "early stopping": ({"epochs": 20, "early_stopping": 2, "learning_rate": 0.1, "metric": "log_loss"}, {}, 8),
+}
+
+
+@pytest.mark.parametrize("name", RESUMED)
+def test_a_killed_job_ends_as_if_nothing_had_happened(name, tmp_path, monkeypatch, caplog):
+    training, changes, step = RESUMED[name]
+    settings = model_settings(training, **changes)
+    undisturbed = fit(tmp_path / "a", settings)
+    kill_at(monkeypatch, step)
+    with pytest.raises(Killed):
+        fit(tmp_path / "b", settings)
+    kill_at(monkeypatch, None)
+    with caplog.at_level("INFO", "dnatune"):
+        resumed = fit(tmp_path / "b", settings)
+    assert 0 < resumed[2]["resumed_from_step"] <= step
+    assert f"goes on from step {resumed[2]['resumed_from_step']}" in caplog.text
+    assert_same(undisturbed, resumed)
+
+
+ENDED = {
+    "stopped": {"early_stopping": 1, "learning_rate": 0.3},
+    "stopped within an epoch": {"early_stopping": 1, "learning_rate": 0.3, "evaluate_every": 0.4},
+    "finished": {"epochs": 2},
+}
+
+
+@pytest.mark.parametrize("name", ENDED)
+def test_killed_between_the_last_checkpoint_and_the_outputs(name, tmp_path, monkeypatch):
+    """Training had ended: nothing more is trained, and the best weights are found again."""
+    settings = model_settings({"epochs": 20, **ENDED[name]})
+    undisturbed = fit(tmp_path / "a", settings)
+    last = undisturbed[0].history["step"].iloc[-1]
+    assert name == "finished" or undisturbed[2]["epochs_run"] < 20
+    kill_at(monkeypatch, last, "on_epoch_end")
+    with pytest.raises(Killed):
+        fit(tmp_path / "b", settings)
+    kill_at(monkeypatch, None, "on_epoch_end")
+    again = fit(tmp_path / "b", settings)
+    assert again[2]["resumed_from_step"] == last
+    assert_same(undisturbed, again)
+
+
+def test_killed_after_training_and_before_the_outputs(tmp_path):
+    settings = model_settings({"epochs": 6, "early_stopping": 1, "learning_rate": 0.3})
+    assert_same(fit(tmp_path, settings), fit(tmp_path, settings))
+
+
+def test_training_on_all_data_killed_after_its_last_checkpoint(tmp_path):
+    job = Job("m", model_settings({"epochs": 4}), task("multiclass"), 0, tmp_path / "refit")
+    first = {k: v.clone() for k, v in train_on_all(job, FOLD, INPUTS, "sha", 2.0)[0].model.state_dict().items()}
+    again, run, _ = train_on_all(job, FOLD, INPUTS, "sha", 2.0)
+    assert run["epochs_run"] == 2.0
+    for name, value in again.model.state_dict().items():
+        assert torch.equal(value, first[name]), name
+
+
+def test_a_half_written_checkpoint_is_ignored_and_removed(tmp_path):
+    for step, marked in ((5, True), (10, True), (100, False)):
+        (tmp_path / f"checkpoint-{step}").mkdir()
+        if marked:
+            (tmp_path / f"checkpoint-{step}" / checkpoints.MARKER).touch()
+    found = checkpoints.last_complete(tmp_path)
+    assert checkpoints.step_of(found) == 10
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["checkpoint-10", "checkpoint-5"]
+    assert checkpoints.last_complete(tmp_path / "nothing") is None
+
+
+def test_a_job_killed_while_it_writes_its_checkpoint(tmp_path, monkeypatch):
+    settings = model_settings({"epochs": 2})
+    undisturbed = fit(tmp_path / "a", settings)
+    on_save = checkpoints.MarkComplete.on_save
+    monkeypatch.setattr(checkpoints.MarkComplete, "on_save", lambda *a, **k: (_ for _ in ()).throw(Killed))
+    with pytest.raises(Killed):
+        fit(tmp_path / "b", settings)
+    assert list((tmp_path / "b").rglob("checkpoint-*"))
+    monkeypatch.setattr(checkpoints.MarkComplete, "on_save", on_save)
+    again = fit(tmp_path / "b", settings)
+    assert again[2]["resumed_from_step"] is None
+    assert_same(undisturbed, again)
+
+
+def test_checkpoints_are_removed_with_their_empty_parents(tmp_path):
+    folder = tmp_path / "checkpoints" / "m" / "fold_0" / "abc"
+    (folder / "checkpoint-3").mkdir(parents=True)
+    (tmp_path / "checkpoints" / "m" / "fold_1").mkdir()
+    remove_checkpoints(folder)
+    assert not folder.parent.exists()
+    assert (tmp_path / "checkpoints" / "m" / "fold_1").exists()

@@ -1,0 +1,87 @@
+"""Full, LoRA and probe: what learns is what should, and what is saved is what was learnt."""
+
+import numpy as np
+import pytest
+import torch
+
+from dnatune import tuning
+from dnatune.errors import UserError
+from dnatune.fold_training import embed_rows
+from dnatune.inputs import EmbeddingInputs
+from miniatures import model_settings, write_generic, write_nt
+from small_fold import CLASSES, INPUTS, LABEL_IDS, fit, job_of, tokens_for
+
+
+@pytest.mark.parametrize("kind", ["nt-mini", "nt", "bert", "mixtral"])
+@pytest.mark.parametrize("pooling", ["mean", "architecture"])
+def test_what_is_saved_is_what_was_trained(kind, pooling, tmp_path):
+    """Weights that transformers stores under names of older checkpoints come back too."""
+    source = {"nt-mini": "builtin:nt-mini", "nt": tmp_path / "nt"}.get(kind, tmp_path / kind)
+    if kind != "nt-mini":
+        write_nt(source) if kind == "nt" else write_generic(source, kind)
+    settings = model_settings(backbone=str(source), pooling=pooling)
+    model = tuning.build(settings, LABEL_IDS, 0)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter += 0.1 * torch.randn_like(parameter)
+    tuning.save(model, tmp_path / "w", "full")
+    restored = tuning.restore(tmp_path / "w", settings, LABEL_IDS, 1).state_dict()
+    for name, value in model.state_dict().items():
+        assert torch.equal(restored[name], value), name
+
+
+def test_lora_trains_adapters_and_head_alone(tmp_path):
+    settings = model_settings({"epochs": 2, "learning_rate": 1e-2}, tuning="lora")
+    trained, _, run = fit(tmp_path, settings)
+    names = [name for name, p in trained.model.named_parameters() if p.requires_grad]
+    assert names
+    assert all("lora_" in name or "classifier.modules_to_save" in name for name in names)
+    assert any("lora_" in name for name in names)
+    assert any("classifier" in name for name in names)
+    assert run["trainable_parameters"] < 0.1 * run["parameters"]
+    before = tuning.base_model(settings, LABEL_IDS, 0).state_dict()
+    after = {
+        k.removeprefix("base_model.model.").replace(".base_layer", ""): v for k, v in trained.model.state_dict().items()
+    }
+    frozen = [k for k in before if k in after and not k.startswith("classifier")]
+    assert len(frozen) > 10
+    assert all(torch.equal(before[k], after[k]) for k in frozen)
+
+
+def test_lora_target_that_matches_nothing():
+    settings = model_settings(tuning="lora", lora={"targets": ["Wqkv"]})
+    with pytest.raises(UserError, match=r"lora\.targets.*Wqkv.*query"):
+        tuning.build(settings, LABEL_IDS, 0)
+
+
+@pytest.mark.parametrize(("kind", "layer"), [("gpt2", "c_attn"), ("mixtral", "q_proj"), ("bert", "query")])
+def test_lora_on_a_generic_backbone(kind, layer, tmp_path):
+    settings = model_settings({"epochs": 1}, backbone=str(write_generic(tmp_path / kind, kind)), tuning="lora")
+    inputs = tokens_for(settings)
+    assert inputs.table.frames == 1
+    trained, scores, run = fit(tmp_path, settings, inputs)
+    assert any(f"{layer}.lora_A" in name for name, _ in trained.model.named_parameters())
+    assert 0 < run["trainable_parameters"] < run["parameters"]
+    assert np.isfinite(scores.logits).all()
+
+
+def test_probe_embeddings_are_those_the_backbone_gives_in_training(tmp_path):
+    settings = model_settings({"epochs": 3, "learning_rate": 0.1}, tuning="probe")
+    embed_rows(job_of(tmp_path, settings), INPUTS, CLASSES, tmp_path / "e.npy")
+    embedded = np.load(tmp_path / "e.npy")
+    assert embedded.shape == (len(INPUTS.table), 32)
+    model = tuning.base_model(settings, LABEL_IDS, 0).eval()
+    for rows in ([0, 1, 2], [7], [100, 3]):
+        with torch.inference_mode():
+            direct = model.embed(**INPUTS.batch(rows)).numpy()
+        np.testing.assert_allclose(embedded[rows], direct, atol=1e-5)
+    trained, _, run = fit(tmp_path, settings, EmbeddingInputs(INPUTS.table, embedded))
+    assert run["trainable_parameters"] == run["parameters"] == 32 * 3 + 3
+    assert trained.history["train_loss"].iloc[-1] < trained.history["train_loss"].iloc[0]
+    # The restored model (backbone and head) gives what the head gave on the embeddings.
+    tuning.save(trained.model, tmp_path / "w", "probe")
+    whole = tuning.restore(tmp_path / "w", settings, LABEL_IDS, 0).eval()
+    row = int(INPUTS.table.first_row[3, 2])
+    with torch.inference_mode():
+        expected = trained.model.eval()(embeddings=torch.from_numpy(embedded[[row]])).logits
+        torch.testing.assert_close(whole(**INPUTS.batch([row])).logits, expected, atol=1e-5, rtol=0)
