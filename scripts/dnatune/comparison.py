@@ -20,6 +20,15 @@ METRIC_COLUMNS = ["model", "fold", "split", "stage", "metric", "class", "value"]
 TESTED_METRICS = ("accuracy", "f1_macro", "pr_auc_macro", "log_loss", "brier", "ece")
 CONFIDENCE = 0.95
 
+SHARE = (0.0, 1.0)
+RANGES = {
+    "mcc": (-1.0, 1.0),
+    "brier": (0.0, 2.0),
+    "log_loss": (0.0, np.inf),
+    "records": (0.0, np.inf),
+    "classes_present": (0.0, np.inf),
+}
+
 
 def read_metrics(paths: Sequence[str | Path]) -> pd.DataFrame:
     """Return all metrics tables as one, columns ``METRIC_COLUMNS``, in the order of ``paths``.
@@ -55,7 +64,10 @@ def compare(metrics: pd.DataFrame) -> pd.DataFrame:
     table = averages.groupby(keys, sort=False)["value"].agg(["mean", "std", "count"]).reset_index()
     table = table.rename(columns={"std": "sd", "count": "folds"})
     half = _t_quantile(table["folds"]) * table["sd"] / np.sqrt(table["folds"].clip(lower=1))
-    table["ci_low"], table["ci_high"] = table["mean"] - half, table["mean"] + half
+    low, high = (table["metric"].map(lambda name, i=i: RANGES.get(name, SHARE)[i]) for i in (0, 1))
+    # With few folds a t-interval can leave the range that a metric has at all.
+    table["ci_low"] = np.maximum(table["mean"] - half, low)
+    table["ci_high"] = np.minimum(table["mean"] + half, high)
     return table[[*keys, "mean", "sd", "ci_low", "ci_high", "folds"]]
 
 

@@ -165,7 +165,7 @@ def describe(job: Job) -> dict[str, Any]:
 def remove_checkpoints(folder: Path) -> None:
     """Remove the checkpoints of a job whose outputs are written, and their parents once empty."""
     shutil.rmtree(folder, ignore_errors=True)
-    for parent in list(folder.parents)[:2]:
+    for parent in list(folder.parents)[:3]:
         if parent.is_dir() and not any(parent.iterdir()):
             parent.rmdir()
 

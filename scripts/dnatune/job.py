@@ -29,8 +29,7 @@ def job(snakemake: Any) -> Iterator[logging.Logger]:
     handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
     if log_path:
         os.makedirs(os.path.dirname(log_path) or ".", exist_ok=True)
-        # Appending keeps the lines of a killed attempt: the story of a fold stays readable in one place.
-        handlers.append(logging.FileHandler(log_path, mode="a", encoding="utf-8"))
+        handlers.append(logging.FileHandler(log_path, mode="w", encoding="utf-8"))
     formatter = logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S")
     for handler in handlers:
         handler.setFormatter(formatter)

@@ -20,6 +20,12 @@ MODES = {
     "ensemble": "the mean of the probabilities of all folds' models",
 }
 
+SEEN = {
+    "refit": "They are of the folds' models, made the same way: this one has seen all sequences.",
+    "best_fold": "They are of all folds; this model is the fold whose validation part liked it best.",
+    "ensemble": "They are of the single folds' models: no sequence is left that none of the members has seen.",
+}
+
 
 def card(
     about: dict[str, Any],
@@ -43,6 +49,7 @@ def card(
         backbone=settings["backbone"],
         tuning=settings["tuning"],
         classes=len(classes),
+        seen=SEEN[about["mode"]],
         mode=MODES[about["mode"]].format(epochs=epochs),
         parameters=f"{about['parameters']:,}",
         folds=len(runs),
@@ -86,15 +93,14 @@ calibration.
 |---|---|---|
 {metrics}
 
-These figures are of the folds' models, made the same way; this one has seen all sequences, so no sequence is left
-to measure it on. A sequence of a class that is not among the {classes} gets one of their names all the same.
+{seen} A sequence of a class that is not among the {classes} gets one of their names all the same.
 
 ## How to use it
 
 ```python
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-tokenizer = AutoTokenizer.from_pretrained("this folder")
+tokenizer = AutoTokenizer.from_pretrained{load}
 model = AutoModelForSequenceClassification.from_pretrained{load}
 logits = model(**tokenizer("ACGT...", return_tensors="pt")).logits
 ```

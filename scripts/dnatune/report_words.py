@@ -173,7 +173,7 @@ def accuracy_sentence(model: str, accuracy: Estimate, f1: Estimate) -> Sentence:
     if math.isfinite(f1.mean):
         drop = accuracy.mean - f1.mean
         text += f" Counting every class alike, common or rare, its score (macro F1) is {number(f1.mean)}"
-        text += ", clearly lower: the rare classes are named worse." if drop > 0.05 else "."
+        text += ", clearly lower: some classes, often rare ones, are named worse than others." if drop > 0.05 else "."
     return Sentence("How well are they told apart?", text)
 
 

@@ -138,3 +138,10 @@ def benchmarks_of_jobs():
     jobs += [f"train/{model}/fold_{fold}" for model in MODELS for fold in FOLDS]
     jobs += [f"baselines/{method}/fold_{fold}" for method in BASELINES for fold in FOLDS]
     return [f"<benchmarks>/{job}.tsv" for job in jobs]
+
+
+def reported_config():
+    """The configuration as the report shows it: what the results depend on."""
+    shown = {k: v for k, v in config.items() if k not in ("report", "query", "training_environment")}
+    models = {m: {k: v for k, v in s.items() if k != "resources"} for m, s in config["models"].items()}
+    return {**shown, "models": models}

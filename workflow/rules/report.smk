@@ -92,7 +92,7 @@ rule report:
     params:
         title=config["report"]["title"],
         name=config["name"],
-        config={k: v for k, v in config.items() if k not in ("report", "query")},
+        config=reported_config(),
         left_out=LEFT_OUT,
         language_models=MODELS,
         baselines=BASELINES,
