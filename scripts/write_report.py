@@ -27,6 +27,10 @@ with job(snakemake) as log:
         benchmarks=report_files.benchmarks(report_files.listed(given.get("benchmarks"))),
         runs=report_files.records_of(report_files.listed(given.get("runs"))),
         calibrations=report_files.records_of(report_files.listed(given.get("calibrations"))),
+        tokens={
+            Path(folder).name: read_json(Path(folder) / "tokens.json")
+            for folder in report_files.listed(given.get("tokens"))
+        },
         figures={Path(path).stem: Path(path) for path in report_files.listed(given.get("figures"))},
         captions={Path(path).stem: report.caption(path) for path in report_files.listed(given.get("captions"))},
         config=settings.config,

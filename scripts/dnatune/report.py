@@ -57,6 +57,7 @@ class Run:
     benchmarks: pd.DataFrame = field(default_factory=pd.DataFrame)
     unknowns: pd.DataFrame = field(default_factory=pd.DataFrame)
     runs: Sequence[Mapping[str, Any]] = ()
+    tokens: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     calibrations: Sequence[Mapping[str, Any]] = ()
     figures: Mapping[str, Path] = field(default_factory=dict)
     captions: Mapping[str, str] = field(default_factory=dict)

@@ -65,6 +65,7 @@ rule report:
         histories=fold_files("history.tsv", MODELS),
         runs=fold_files("run.json", MODELS + BASELINES),
         scores=fold_files("scores.npz", MODELS),
+        tokens=[f"<results>/tokens/{name}" for name in TOKEN_SETS],
         calibrations=fold_files("calibration.json", MODELS + BASELINES),
         confusions=fold_files("confusions.tsv", MODELS + BASELINES),
         benchmarks=benchmarks_of_jobs(),
