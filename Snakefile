@@ -5,8 +5,9 @@ from snakemake.utils import min_version
 min_version("9.19")
 
 
-# The example runs unless --configfile names another configuration; the two are never mixed.
-if "data" not in config:
+# The example runs unless --configfile names another configuration; the two are never mixed
+# (Snakemake would merge them key by key).
+if not {"name", "data", "models"} & set(config):
 
     configfile: "config/config.yaml"
 

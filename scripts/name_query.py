@@ -6,13 +6,15 @@ import torch
 
 from dnatune import files
 from dnatune.job import job
-from dnatune.prediction import SavedModel, best_model, name_sequences
+from dnatune.prediction import SavedModel, name_sequences
+from dnatune.report_files import table as read_table
+from dnatune.report_tables import best_model
 from dnatune.tasks import task
 
 with job(snakemake) as log:
     params, given = snakemake.params, snakemake.input
     torch.set_num_threads(snakemake.threads)
-    name = best_model(files.read_tsv(given.comparison), list(params.models))
+    name = best_model(read_table(given.metrics), list(params.models))
     folders = {Path(folder).name: folder for folder in given.models}
     log.info("naming with %s (best macro PR-AUC on validation of %d saved)", name, len(folders))
     table = name_sequences(given.query, SavedModel(folders[name], task(params.task)), params.filter, params.top_k)

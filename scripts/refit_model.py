@@ -14,7 +14,8 @@ from dnatune.tasks import task
 with job(snakemake) as log:
     params, given, made = snakemake.params, snakemake.input, snakemake.output
     torch.set_num_threads(snakemake.threads)
-    training = Job(params.model, params.settings, task(params.task), params.seed, Path(params.checkpoints))
+    folder = Path(params.checkpoints)
+    training = Job(params.model, params.settings, task(params.task), params.seed, folder, code=params.code)
     epochs = settled_epochs([files.read_json(path) for path in given.runs])
     log.info("%s on all data for %.2f epochs (median of the folds' best)", training.model, epochs)
     # Any fold holds all known records; its roles are joined again.

@@ -40,7 +40,8 @@ with job(snakemake) as log:
         threads=snakemake.threads,
     )
     scored = data.scored
-    Scores(data.ids[scored], data.scored_roles, data.labels[scored], logits).save(snakemake.output.scores)
+    scores = Scores(data.ids[scored], data.scored_roles, data.labels[scored], logits, data.groups[scored])
+    scores.save(snakemake.output.scores)
     # vsearch is a child process: the larger of the two peaks is what the job needs at least.
     usages = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     peak = max(usage.ru_maxrss for usage in usages) / 1024

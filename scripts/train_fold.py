@@ -13,14 +13,8 @@ from dnatune.tasks import task
 with job(snakemake) as log:
     params, given, made = snakemake.params, snakemake.input, snakemake.output
     torch.set_num_threads(snakemake.threads)
-    training = Job(
-        params.model,
-        params.settings,
-        task(params.task),
-        params.seed,
-        Path(params.checkpoints),
-        int(params.fold),
-    )
+    folder, number = Path(params.checkpoints), int(params.fold)
+    training = Job(params.model, params.settings, task(params.task), params.seed, folder, number, params.code)
     fold = load_fold(given.records, given.folds, given.label_map, training.fold)
     log.info("%s, fold %d: %d sequences to train on", training.model, training.fold, len(fold.train))
     inputs = open_inputs(given.tokens, given.get("embeddings"))

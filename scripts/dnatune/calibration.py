@@ -43,12 +43,20 @@ class Method:
     apply: Callable[[Calibrator, np.ndarray], np.ndarray]
 
 
-def fit(method: str, logits: np.ndarray, labels: np.ndarray, seed: int, folds: int = 5) -> Calibrator:
+def fit(
+    method: str,
+    logits: np.ndarray,
+    labels: np.ndarray,
+    seed: int,
+    folds: int = 5,
+    groups: np.ndarray | None = None,
+) -> Calibrator:
     """Fit one of ``none``, ``temperature``, ``platt``, ``isotonic`` or ``auto`` on validation logits.
 
     ``logits`` (n, classes), ``labels`` (n,). ``auto`` takes the method with the lowest log loss (nats) in
-    cross-validation within these records, the simpler one in a tie, and lists all under ``candidates``. A
-    part too small for the method asked for is said under ``note``, and what is used instead under
+    cross-validation within these records, the simpler one in a tie, and lists all under ``candidates``;
+    records of one of the ``groups`` (n,) (identical sequences, clusters) are fitted or judged together.
+    A part too small for the method asked for is said under ``note``, and what is used instead under
     ``method``. Raises ``ValueError`` for an unknown method or labels that are not class ids.
     """
     if method != "auto" and method not in METHODS:
@@ -66,7 +74,7 @@ def fit(method: str, logits: np.ndarray, labels: np.ndarray, seed: int, folds: i
                 f"{len(labels)} validation records are fewer than {SMALL_VALIDATION}, "
                 "so only none and temperature were compared"
             )
-        calibrator["candidates"] = _cross_validate(allowed, logits, labels, seed, folds)
+        calibrator["candidates"] = _cross_validate(allowed, logits, labels, seed, folds, groups)
         losses = calibrator["candidates"]
         best = min(losses.values(), default=np.inf)
         # METHODS stands from simple to complex, so the first within rounding of the best is the simplest.
@@ -91,16 +99,20 @@ def apply(calibrator: Calibrator, logits: np.ndarray) -> np.ndarray:
 
 
 def _cross_validate(
-    methods: list[str], logits: np.ndarray, labels: np.ndarray, seed: int, folds: int
+    methods: list[str], logits: np.ndarray, labels: np.ndarray, seed: int, folds: int, groups: np.ndarray | None
 ) -> dict[str, float]:
     """Return each method's mean log loss (nats) over records that it was not fitted on."""
-    folds = min(folds, len(labels))
+    group = np.arange(len(labels)) if groups is None else np.unique(groups, return_inverse=True)[1]
+    first = np.unique(group, return_index=True)[1]
+    folds = min(folds, len(first))
     if folds < 2:
         return {}
-    # Dealt out class by class, so that every part has its share of each class that has enough records.
-    shuffled = np.random.default_rng(seed).permutation(len(labels))
-    part = np.empty(len(labels), dtype=np.int64)
-    part[shuffled[np.argsort(labels[shuffled], kind="stable")]] = np.arange(len(labels)) % folds
+    # Whole groups dealt out class by class, so that every part has its share of each class with enough of them.
+    shuffled = np.random.default_rng(seed).permutation(len(first))
+    part_of_group = np.empty(len(first), dtype=np.int64)
+    by_class = shuffled[np.argsort(labels[first[shuffled]], kind="stable")]
+    part_of_group[by_class] = np.arange(len(first)) % folds
+    part = part_of_group[group]
     losses = dict.fromkeys(methods, 0.0)
     for held in range(folds):
         inside, outside = part != held, np.flatnonzero(part == held)

@@ -63,12 +63,13 @@ def _complete(value: Any, schema: dict[str, Any]) -> Any:
     if "object" in types and value is None and "null" not in types:
         value = {}  # a section whose keys are all commented out
     if isinstance(value, dict):
+        value = {str(key): child for key, child in value.items()}  # a model may be called 500
         known = schema.get("properties", {})
         rest = schema.get("additionalProperties")
         for key, child in known.items():
             if key not in value and "default" in child:
                 value[key] = copy.deepcopy(child["default"])
-        for key in value:
+        for key in list(value):
             child = known.get(key, rest)
             if isinstance(child, dict):
                 value[key] = _complete(value[key], child)
@@ -135,6 +136,8 @@ def _check_meaning(config: dict[str, Any]) -> None:
         check_backbone(f"models.{name}", model)
         if model["tuning"] == "probe" and model["pooling"] == "architecture":
             raise UserError(f"{key}.pooling': a probe has a linear head on pooled embeddings; use mean, cls or last.")
+        if model["tuning"] == "probe" and model["training"]["gradient_checkpointing"]:
+            raise UserError(f"{key}.training.gradient_checkpointing' has no effect on a probe; leave it out.")
         if model["lora"]["targets"] is not None and model["tuning"] != "lora":
             raise UserError(f"{key}.lora.targets' has no effect with tuning: {model['tuning']}; use tuning: lora.")
     bounds = config["filter"]

@@ -53,7 +53,9 @@ def evaluate_fold(
     pr_precision_calibrated (interpolated precision, averaged over present classes).
     """
     validation, test = scores.part("validation"), scores.part("test")
-    calibrator = calibration.fit(calibration_method, validation.logits, validation.label, seed, calibration_folds)
+    calibrator = calibration.fit(
+        calibration_method, validation.logits, validation.label, seed, calibration_folds, validation.group
+    )
     tables = []
     if len(validation.label):
         p = probabilities(validation.logits)

@@ -26,12 +26,15 @@ class FoldData:
     """One fold. All row numbers point into the records' order and are ascending.
 
     ``ids`` text (records,); ``labels`` class ids (records,), -1 for known unknowns; ``classes`` the class
-    names in the order of their ids; ``train``, ``validation``, ``test``, ``unknown`` row numbers.
+    names in the order of their ids; ``groups`` (records,) numbers identical sequences and clusters;
+    ``train``, ``validation``, ``test``, ``unknown`` row numbers. A record of a class too rare to train is
+    unknown only if no known record shares its group: else a model may have seen it under another name.
     """
 
     ids: np.ndarray
     labels: np.ndarray
     classes: list[str]
+    groups: np.ndarray
     train: np.ndarray
     validation: np.ndarray
     test: np.ndarray
@@ -55,7 +58,7 @@ def load_fold(records: str | Path, folds: str | Path, label_map: str | Path, fol
     Raises ``UserError`` where the fold is not in the table, names an id that is not in the records, leaves
     out a known record or where a known record's label is not in the label map.
     """
-    table = pq.read_table(records, columns=["id", "label", "known"])
+    table = pq.read_table(records, columns=["id", "label", "known", "group"])
     classes = class_names(label_map)
     ids = table["id"].to_numpy(zero_copy_only=False).astype(np.str_)
     known = table["known"].to_numpy(zero_copy_only=False).astype(bool)
@@ -80,7 +83,9 @@ def load_fold(records: str | Path, folds: str | Path, label_map: str | Path, fol
             f"{records} once; run the folds step again."
         )
     parts = {name: np.sort(rows[role == name]).astype(np.int64) for name in ROLES}
-    return FoldData(ids=ids, labels=labels, classes=classes, unknown=np.flatnonzero(~known), **parts)
+    groups = table["group"].to_numpy(zero_copy_only=False).astype(np.int64)
+    unknown = np.flatnonzero(~known & ~np.isin(groups, groups[known]))
+    return FoldData(ids=ids, labels=labels, classes=classes, groups=groups, unknown=unknown, **parts)
 
 
 def class_names(label_map: str | Path) -> list[str]:

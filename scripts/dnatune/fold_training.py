@@ -32,7 +32,10 @@ LOGGER = logging.getLogger("dnatune")
 
 @dataclass(frozen=True)
 class Job:
-    """What a training job is: model name and settings, the task, the run's seed, where checkpoints go."""
+    """What a training job is: model name and settings, the task, the run's seed, where checkpoints go.
+
+    ``code`` is the version of the code that trains (see ``source_version``).
+    """
 
     model: str
     settings: dict[str, Any]
@@ -40,6 +43,7 @@ class Job:
     seed: int
     checkpoints: Path
     fold: int | None = None
+    code: str = ""
 
 
 def open_inputs(tokens: str | Path, embeddings: str | Path | None) -> Inputs:
@@ -60,13 +64,13 @@ def frames_at_prediction(settings: dict[str, Any], table: TokenTable) -> int:
     return table.frames if settings["tokens"]["average_frames"] is not False else 1
 
 
-def training_key(job: Job, inputs: Inputs, data: TrainingData, records_sha256: str) -> str:
+def training_key(job: Job, inputs: Inputs, data: TrainingData, records_sha256: str, stop: float | None = None) -> str:
     """Return a hash of everything the training depends on: a stale checkpoint is never picked up."""
     rows = hashlib.sha256(np.concatenate([data.train, [-1], data.validation]).astype(np.int64).tobytes())
     rows.update(data.labels.astype(np.int64).tobytes())
     settings = {key: value for key, value in job.settings.items() if key != "resources"}
     shape = [type(inputs).__name__, len(inputs.table), inputs.table.frames]
-    return files.fingerprint([settings, job.seed, job.fold, rows.hexdigest(), shape, records_sha256])
+    return files.fingerprint([settings, job.seed, job.fold, job.code, rows.hexdigest(), shape, records_sha256, stop])
 
 
 def run_training(
@@ -78,7 +82,7 @@ def run_training(
     stop: float | None = None,
 ) -> tuple[Trained, Path]:
     """Build the model, train it, and return it with the checkpoint folder that may now be removed."""
-    folder = job.checkpoints / training_key(job, inputs, data, records_sha256)
+    folder = job.checkpoints / training_key(job, inputs, data, records_sha256, stop)
     model = tuning.build(job.settings, label_ids(classes), job.seed, inputs.width)
     trained = train(
         model,
@@ -111,7 +115,8 @@ def train_on_fold(job: Job, fold: FoldData, inputs: Inputs, records_sha256: str)
         probabilities=job.task.probabilities,
         precision=trained.run["precision"],
     )
-    scores = Scores(fold.ids[fold.scored], fold.scored_roles, fold.labels[fold.scored], logits)
+    scored = fold.scored
+    scores = Scores(fold.ids[scored], fold.scored_roles, fold.labels[scored], logits, fold.groups[scored])
     run = {
         **describe(job),
         **trained.run,

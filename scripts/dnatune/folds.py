@@ -191,9 +191,17 @@ def split_folds(
 
 
 def write_folds(path: str | Path, ids: pa.ChunkedArray, roles: Iterator[np.ndarray]) -> None:
-    """Write folds.tsv, one fold after the other: with a million records it has many rows."""
-    options = pa_csv.WriteOptions(include_header=False, delimiter="\t")
+    """Write folds.tsv, one fold after the other: with a million records it has many rows.
+
+    Raises UserError for an id with a quotation mark: the table is plain, for awk and ``split`` to read.
+    """
+    options = pa_csv.WriteOptions(include_header=False, delimiter="\t", quoting_style="none")
     ids = ids.combine_chunks() if isinstance(ids, pa.ChunkedArray) else ids
+    quoted = ids.filter(pc.match_substring(ids, '"'))
+    if len(quoted):
+        raise UserError(
+            f'The id {quoted[0].as_py()} holds a quotation mark ("); rename it in the FASTA and all tables.'
+        )
     with whole(path) as partial, open(partial, "wb") as handle:
         handle.write(b"fold\tid\trole\n")
         for fold, role in enumerate(roles):

@@ -71,8 +71,9 @@ def _cell(table: pd.DataFrame, metric: str, stage: str) -> str:
 
 
 REMOTE = """
-`trust_remote_code=True` is needed because the pooling is not the architecture's own: the few lines of model code
-stand beside this file (`modeling_*.py`), and transformers asks before it runs code from a folder. Read them first.
+`trust_remote_code=True` is needed because the way from hidden states to names is not the architecture's own: the few
+lines of model code stand beside this file (`modeling_*.py`), and transformers asks before it runs code from a folder.
+Read them first.
 """
 
 CARD = """---

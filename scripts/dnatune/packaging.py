@@ -79,7 +79,9 @@ def fit_calibration(
     parts = [part.part("validation") for part in chosen]
     logits = np.concatenate([part.logits for part in parts])
     labels = np.concatenate([part.label for part in parts])
-    return calibration.fit(method, logits, labels, seed, cv_folds)
+    # A record may be a validation record of several folds: its scores are fitted or judged together.
+    groups = np.concatenate([part.group for part in parts])
+    return calibration.fit(method, logits, labels, seed, cv_folds, groups)
 
 
 def write_package(
@@ -108,15 +110,42 @@ def write_package(
     files.write_json(folder / "calibration.json", calibrator)
     files.write_json(folder / "dnatune.json", about)
     if package.light:
-        write_light(package, model, tokenizer, weights, folder / "light")
+        write_light(package, model, tokenizer, weights, runs, folder / "light")
     return about
 
 
-def write_light(package: Package, model: PreTrainedModel, tokenizer: Any, weights: list[Path], folder: Path) -> None:
+def write_light(
+    package: Package,
+    model: PreTrainedModel,
+    tokenizer: Any,
+    weights: list[Path],
+    runs: list[dict[str, Any]],
+    folder: Path,
+) -> None:
     """Write the light version: adapter and head alone where a published base exists, else half precision."""
-    adapter = package.settings["tuning"] == "lora" and package.mode == "refit"
-    if adapter and not package.settings["backbone"].startswith("builtin:"):
-        files.copy_folder(weights[0], folder)
+    published = not package.settings["backbone"].startswith("builtin:")
+    if package.settings["tuning"] == "lora" and published and package.mode != "ensemble":
+        adapter = weights[best_fold(runs)] if package.mode == "best_fold" else weights[0]
+        files.copy_folder(adapter, folder)
         tokenizer.save_pretrained(folder)
+        files.write_json(folder / "settings.json", {**vars(package), "label2id": model.config.label2id})
+        (folder / "README.md").write_text(LIGHT, "utf-8")
     else:
         save_model(model, tokenizer, folder, torch.bfloat16)
+
+
+LIGHT = """# Adapter and head alone
+
+The backbone itself is not in this folder; it is loaded from where it was published (`settings.json` says where).
+With dnatune's `scripts` folder on the Python path:
+
+```python
+import json
+from pathlib import Path
+from dnatune.tuning import restore
+
+folder = Path("this folder")
+made = json.loads((folder / "settings.json").read_text())
+model = restore(folder, made["settings"], made["label2id"], made["seed"])  # a plain transformers model, adapter merged
+```
+"""

@@ -131,10 +131,3 @@ def _name_rows(
         },
         index=rows,
     )
-
-
-def best_model(comparison: pd.DataFrame, models: list[str]) -> str:
-    """Return the model with the best mean macro PR-AUC on validation; the test part chooses nothing."""
-    rows = comparison.query("split == 'validation' and stage == 'raw' and metric == 'pr_auc_macro'")
-    means = rows.set_index("model")["mean"].reindex(models)
-    return str(means.idxmax()) if means.notna().any() else models[0]

@@ -25,15 +25,19 @@ class Scores:
 
     ``id`` and ``role`` are text (n,), role is validation, test or unknown; ``label`` is the class id (n,),
     -1 where the record's class was not trained; ``logits`` are float32 (n, classes), softmax over the
-    classes gives the probabilities.
+    classes gives the probabilities. ``group`` (n,) numbers what belongs together (identical sequences,
+    clusters); by default every record stands alone.
     """
 
     id: np.ndarray
     role: np.ndarray
     label: np.ndarray
     logits: np.ndarray
+    group: np.ndarray | None = None
 
     def __post_init__(self) -> None:
+        if self.group is None:
+            object.__setattr__(self, "group", np.arange(len(self.label)))
         sizes = {len(self.id), len(self.role), len(self.label), len(self.logits)}
         if len(sizes) != 1 or self.logits.ndim != 2:
             raise ValueError(f"scores need one row per id, found lengths {sorted(sizes)}")
@@ -43,7 +47,7 @@ class Scores:
         rows = self.role == role
         if rows.all():
             return self
-        return Scores(self.id[rows], self.role[rows], self.label[rows], self.logits[rows])
+        return Scores(self.id[rows], self.role[rows], self.label[rows], self.logits[rows], self.group[rows])
 
     def save(self, path: str | Path) -> None:
         """Write an npz file (not compressed: logits hardly shrink), whole or not at all."""
@@ -54,6 +58,7 @@ class Scores:
                 role=np.asarray(self.role, dtype=np.str_),
                 label=np.asarray(self.label, dtype=np.int64),
                 logits=np.asarray(self.logits, dtype=np.float32),
+                group=np.asarray(self.group, dtype=np.int64),
             )
 
     @staticmethod
@@ -61,7 +66,7 @@ class Scores:
         """Read what ``save`` wrote. Raises ``UserError`` where the file is not such a file."""
         try:
             with np.load(path, allow_pickle=False) as stored:
-                return Scores(stored["id"], stored["role"], stored["label"], stored["logits"])
+                return Scores(*(stored[key] for key in ("id", "role", "label", "logits", "group")))
         except (OSError, ValueError, KeyError) as reason:
             raise UserError(
                 f"{path}: not a readable scores file ({reason}); expected an npz with id, role, label and "

@@ -129,7 +129,7 @@ def column_names(path: str | Path, role: str = "table") -> list[str]:
             # One row is enough; types are of no interest here.
             head = pa_csv.open_csv(stream, parse_options=_parse_options(path))
             return [name.strip() for name in head.schema.names]
-    except (pa.ArrowInvalid, OSError) as error:
+    except (pa.ArrowInvalid, OSError, UnicodeDecodeError) as error:
         raise _unreadable(path, error) from None
 
 
@@ -149,7 +149,7 @@ def _read(path: str | Path, columns: list[str]) -> pa.Table:
                     strings_can_be_null=False,
                 ),
             )
-    except (pa.ArrowInvalid, OSError) as error:
+    except (pa.ArrowInvalid, OSError, UnicodeDecodeError) as error:
         raise _unreadable(path, error) from None
 
 

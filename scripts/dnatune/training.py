@@ -126,7 +126,7 @@ def training_arguments(
         "metric_for_best_model": "validation_choice",
         "greater_is_better": GREATER_IS_BETTER[settings["metric"]],
     }
-    return TrainingArguments(
+    arguments = TrainingArguments(
         output_dir=str(folder),
         num_train_epochs=settings["epochs"],
         learning_rate=settings["learning_rate"],
@@ -157,6 +157,9 @@ def training_arguments(
         data_seed=seed,
         **(chosen if choose else {}),
     )
+    # One job, one GPU: with several in sight the Trainer would split and multiply the batch by itself.
+    arguments._n_gpu = min(arguments.n_gpu, 1)
+    return arguments
 
 
 class FoldTrainer(Trainer):
@@ -187,8 +190,9 @@ class FoldTrainer(Trainer):
         self.precision = precision
         train_labels = data.labels[data.train]
         self.loss = task.loss(settings, np.bincount(train_labels, minlength=data.classes))
+        sample = settings["train_sample"] or max(1, len(data.validation))
         self.curve_records = {
-            "train": data.train[stratified_sample(train_labels, settings["train_sample"], arguments.seed)],
+            "train": data.train[stratified_sample(train_labels, sample, arguments.seed)],
             "validation": data.validation,
         }
         self.started = time.perf_counter()

@@ -48,7 +48,7 @@ builtins.snakemake = types.SimpleNamespace(
     output=Named(weights=out + "/weights", history=out + "/history.tsv", run=out + "/run.json",
                  scores=out + "/scores.npz"),
     params=Named(model="nt-mini", fold="0", settings=config["models"]["nt-mini"], task="multiclass", seed=0,
-                 checkpoints=out + "/checkpoints"))
+                 checkpoints=out + "/checkpoints", code=""))
 runpy.run_path({str(ROOT / "scripts" / "train_fold.py")!r})
 """
     start = time.perf_counter()

@@ -23,7 +23,8 @@ RECORDS = families(3, 24, 70, seed=1)
 LABELS = np.array([label for _, label in RECORDS])
 IDS = np.array([f"s{i}" for i in range(len(RECORDS))])
 ORDER = np.random.default_rng(7).permutation(len(RECORDS))
-FOLD = FoldData(IDS, LABELS, CLASSES, *(np.sort(ORDER[a:b]) for a, b in ((0, 40), (40, 55), (55, 70), (70, 72))))
+PARTS = [np.sort(ORDER[a:b]) for a, b in ((0, 40), (40, 55), (55, 70), (70, 72))]
+FOLD = FoldData(IDS, LABELS, CLASSES, np.arange(len(IDS)), *PARTS)
 
 
 def tokens_for(settings: dict[str, Any]) -> TokenInputs:

@@ -91,7 +91,13 @@ def test_downloaded_weights_have_their_own_config():
 
 
 def test_code_from_a_hub_needs_a_revision():
-    assert "revision" in problem(backbone="owner/model", trust_remote_code=True)
+    assert "revision" in problem(backbone="owner/model", trust_remote_code=True, pooling="architecture")
+
+
+@pytest.mark.parametrize("sizes", [{"vocab_size": 100}, {"hidden_size": 100, "num_attention_heads": 3}])
+def test_builtin_with_sizes_that_do_not_fit(sizes):
+    with pytest.raises(UserError, match="backbone_config"):
+        NtMini("builtin:nt-mini", None, False).with_config(sizes)
 
 
 def test_builtin_with_an_unknown_size():

@@ -144,6 +144,7 @@ def run_folder(tmp_path):
         "sequence": ["AAAA", "CCCC", "GGGG", "TTTT", "ACGT"],
         "label": ["b", "a", "rare", "a", "b"],
         "known": [True, True, False, True, True],
+        "group": [0, 1, 2, 3, 4],
         "vector": pa.array([[float(i), 1.0] for i in range(5)], pa.list_(pa.float32(), 2)),
     }
     pq.write_table(pa.table(records), tmp_path / "records.parquet", row_group_size=2)
@@ -168,6 +169,18 @@ def test_a_fold_is_read_in_the_order_of_the_records(run_folder):
     assert load_sequences(run_folder / "records.parquet", fold.train) == ["CCCC", "ACGT"]
     assert load_vectors(run_folder / "records.parquet", fold.scored).tolist() == [[3, 1], [0, 1], [2, 1]]
     assert read(run_folder, 1).validation.tolist() == []
+
+
+def test_a_rare_record_that_stands_under_a_known_name_too_is_no_unknown(tmp_path):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    columns = {"id": list("abcd"), "label": ["x", "x", "rare", "alone"], "known": [True, True, False, False]}
+    pq.write_table(pa.table({**columns, "group": [0, 1, 1, 2]}), tmp_path / "r.parquet")
+    (tmp_path / "f.tsv").write_text("fold\tid\trole\n0\ta\ttrain\n0\tb\ttest\n")
+    (tmp_path / "l.json").write_text('{"label2id": {"x": 0}, "id2label": {"0": "x"}}')
+    fold = load_fold(tmp_path / "r.parquet", tmp_path / "f.tsv", tmp_path / "l.json", 0)
+    assert fold.unknown.tolist() == [3]  # c is the same sequence as b: a model has seen it
 
 
 def test_folds_that_do_not_fit_the_records_are_refused(run_folder):

@@ -134,3 +134,21 @@ def test_same_seed_same_calibrator_and_unknown_method_is_refused():
     assert calibration.fit("auto", logits, labels, 3) == calibration.fit("auto", logits, labels, 3)
     with pytest.raises(ValueError, match="beta"):
         calibration.fit("beta", logits, labels, 0)
+
+
+def test_members_of_a_group_are_never_on_both_sides_of_the_inner_cross_validation(monkeypatch):
+    rng = np.random.default_rng(0)
+    logits, labels = rng.normal(size=(60, 3)).astype(np.float32), rng.integers(3, size=60)
+    groups = np.arange(60) // 2
+    logits[:, 0] = groups  # tells who a row is
+    seen = []
+    whole = calibration.METHODS["none"]
+
+    def spy(rows, truth):
+        seen.append(set(rows[:, 0].tolist()))
+        return whole.fit(rows, truth)
+
+    monkeypatch.setitem(calibration.METHODS, "none", calibration.Method(spy, whole.apply))
+    calibration.fit("auto", logits, labels, 0, 5, groups)
+    inner = seen[:5]
+    assert all(len(part) == 24 for part in inner)  # 30 groups, a fifth of them held out each time, whole

@@ -190,7 +190,13 @@ def test_wrong_choice_lists_what_there_is(path, value, words):
         ("filter", {"min_length": 100, "max_length": 50}, "filter.max_length"),
         ("models.mini.lora", {"targets": ["query"]}, "tuning: full"),
         ("models.mini", {"backbone": "builtin:nt-mini", "tuning": "probe", "pooling": "architecture"}, "probe"),
-        ("models.mini", {"backbone": "a/b", "trust_remote_code": True}, "revision"),
+        ("models.mini", {"backbone": "a/b", "trust_remote_code": True, "pooling": "architecture"}, "revision"),
+        ("models.mini", {"backbone": "a/b", "trust_remote_code": True, "revision": "f00"}, "pooling: architecture"),
+        (
+            "models.mini",
+            {"backbone": "builtin:nt-mini", "tuning": "probe", "training": {"gradient_checkpointing": True}},
+            "gradient_checkpointing",
+        ),
         ("models.mini", {"backbone": "a/b", "backbone_config": {"hidden_size": 8}}, "backbone_config"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pytest
 import yaml
 
 from dnatune.config import load_schema, resolve
@@ -47,3 +48,8 @@ def test_the_example_and_the_readme_configuration_are_valid(monkeypatch):
     block = readme.split("```yaml\n")[1].split("```")[0]
     settings = resolve(yaml.safe_load(block))["models"]["nt-mini"]["training"]
     assert settings["learning_rate"] == 1e-3
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "config" / "recipes").glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_recipe_is_valid(path):
+    assert resolve(yaml.safe_load(path.read_text("utf-8")))["models"]

@@ -3,7 +3,6 @@
 import logging
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 
@@ -11,7 +10,7 @@ from dnatune import tuning
 from dnatune.errors import UserError
 from dnatune.files import read_json, write_json
 from dnatune.packaging import Package, write_package
-from dnatune.prediction import SavedModel, best_model, name_sequences, saved_encoder
+from dnatune.prediction import SavedModel, name_sequences, saved_encoder
 from dnatune.tasks import task
 from dnatune.tokens import TokenSettings
 from miniatures import families, model_settings, write_generic
@@ -165,15 +164,3 @@ def test_a_byte_pair_model_names_sequences_too(tmp_path):
     original = tuning.backbone_of(settings).encoder()
     assert [e.tolist() for e in encoder.encode(SEQUENCES, 0)] == [e.tolist() for e in original.encode(SEQUENCES, 0)]
     assert (encoder.prefix, encoder.suffix, encoder.pad_id) == (original.prefix, original.suffix, original.pad_id)
-
-
-def test_the_best_model_is_chosen_by_validation():
-    rows = [
-        ("a", "validation", "raw", "pr_auc_macro", 0.8),
-        ("b", "validation", "raw", "pr_auc_macro", 0.9),
-        ("a", "test", "raw", "pr_auc_macro", 0.99),
-        ("baseline", "validation", "raw", "pr_auc_macro", 0.95),
-    ]
-    table = pd.DataFrame(rows, columns=["model", "split", "stage", "metric", "mean"])
-    assert best_model(table, ["a", "b"]) == "b"
-    assert best_model(table, ["a"]) == "a"

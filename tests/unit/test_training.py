@@ -1,17 +1,18 @@
 """Training: it learns, it repeats to the last digit, and it keeps the best evaluation."""
 
+import dataclasses
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
 from dnatune import tuning
-from dnatune.fold_data import FoldData
 from dnatune.fold_training import Job, train_on_all, training_key
 from dnatune.tasks import task
 from dnatune.training import TrainingData
 from miniatures import model_settings
-from small_fold import CLASSES, FOLD, IDS, INPUTS, LABEL_IDS, LABELS, assert_same, fit
+from small_fold import FOLD, IDS, INPUTS, LABEL_IDS, LABELS, assert_same, fit
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +82,7 @@ def test_every_way_with_imbalance_learns_and_differs(imbalance, tmp_path):
     training = {"epochs": 6, "learning_rate": 1e-2, "imbalance": imbalance}
     # Keep 5 of class 2, so that there is an imbalance to do something about.
     rare = FOLD.train[LABELS[FOLD.train] == 2]
-    fold = FoldData(IDS, LABELS, CLASSES, np.setdiff1d(FOLD.train, rare[5:]), FOLD.validation, FOLD.test, FOLD.unknown)
+    fold = dataclasses.replace(FOLD, train=np.setdiff1d(FOLD.train, rare[5:]))
     trained, scores, _ = fit(tmp_path, model_settings(training), fold=fold)
     assert trained.history["train_loss"].iloc[-1] < trained.history["train_loss"].iloc[0]
     part = scores.part("test")
@@ -103,7 +104,7 @@ def test_gradient_checkpointing_changes_no_number(tmp_path):
 
 def test_a_class_that_is_missing_in_this_fold(tmp_path):
     kept = FOLD.train[LABELS[FOLD.train] != 1]
-    fold = FoldData(IDS, LABELS, CLASSES, kept, FOLD.validation, FOLD.test, FOLD.unknown)
+    fold = dataclasses.replace(FOLD, train=kept)
     for imbalance in ("class_weights", "balanced_sampling", "logit_adjustment"):
         _, scores, _ = fit(tmp_path / imbalance, model_settings({"epochs": 1, "imbalance": imbalance}), fold=fold)
         assert np.isfinite(scores.logits).all()

@@ -9,6 +9,7 @@ WORKFLOW_FOLDER = Path(workflow.basedir)
 sys.path.insert(0, str(WORKFLOW_FOLDER / "scripts"))
 
 from dnatune import config as configuration
+from dnatune.backbones import folder_version
 from dnatune.errors import UserError
 from dnatune.files import fingerprint
 from dnatune.source_version import source_version
@@ -20,6 +21,9 @@ try:
     configuration.check_writable(f"{config['results_folder']}/{config['name']}")
 except UserError as mistake:
     raise WorkflowError(str(mistake)) from None
+
+for settings in config["models"].values():
+    settings["backbone_version"] = folder_version(settings["backbone"])
 
 RUN_FOLDER = f"{config['results_folder']}/{config['name']}"
 MODELS = list(config["models"])
@@ -71,7 +75,7 @@ def token_settings(model):
     return {"backbone": backbone, "tokens": config["models"][model]["tokens"]}
 
 
-BACKBONE_KEYS = ("backbone", "revision", "trust_remote_code", "backbone_config")
+BACKBONE_KEYS = ("backbone", "revision", "trust_remote_code", "backbone_config", "backbone_version")
 TOKEN_SETS = {
     f"{re.sub(r'[^A-Za-z0-9]+', '-', config['models'][m]['backbone']).strip('-')}-"
     f"{fingerprint(token_settings(m))[:6]}": token_settings(m)
@@ -137,6 +141,10 @@ def benchmarks_of_jobs():
     jobs += [f"embeddings/{model}" for model in MODELS if config["models"][model]["tuning"] == "probe"]
     jobs += [f"train/{model}/fold_{fold}" for model in MODELS for fold in FOLDS]
     jobs += [f"baselines/{method}/fold_{fold}" for method in BASELINES for fold in FOLDS]
+    kinds = [("models", MODELS), ("baselines", BASELINES)]
+    jobs += [
+        f"evaluate/{kind}/{name}/fold_{fold}" for kind, names in kinds for name in names for fold in FOLDS
+    ]
     return [f"<benchmarks>/{job}.tsv" for job in jobs]
 
 

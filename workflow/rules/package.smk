@@ -75,7 +75,7 @@ rule name_query:
     input:
         query=config["query"] or [],
         models=final_models(),
-        comparison="<results>/comparison.tsv",
+        metrics="<results>/metrics.tsv",
     output:
         names="<results>/predictions/{query}.tsv",
     log:
@@ -88,6 +88,7 @@ rule name_query:
     resources:
         mem_mb=lambda wildcards, attempt: 4000 * attempt,
         runtime=lambda wildcards, attempt: 120 * attempt,
+        gpu=max(config["models"][name]["resources"]["gpu"] for name in PACKAGED),
     params:
         models=PACKAGED,
         filter=config["filter"],

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from dnatune.errors import UserError, nearest
+from dnatune.files import fingerprint
 
 BUILTIN = ("nt-mini",)
 HUB_ID = re.compile(r"^[A-Za-z0-9][\w.-]*/[\w.-]+$")
@@ -44,6 +45,11 @@ def check_backbone(key: str, model: dict[str, Any]) -> None:
             raise UserError(
                 f"Configuration key '{key}.backbone_config' is for builtin backbones only; {source} has its own."
             )
+    if model["trust_remote_code"] and model["pooling"] != "architecture":
+        raise UserError(
+            f"Configuration key '{key}.pooling': a backbone with code of its own needs pooling: architecture, "
+            "because only its own classifier can be saved to load again."
+        )
     if model["trust_remote_code"] and not model["revision"] and not Path(source).is_dir():
         raise UserError(
             f"Configuration key '{key}.trust_remote_code': code from a hub needs a pinned 'revision' (a commit)."
@@ -57,6 +63,17 @@ def _check_folder(where: str, folder: Path) -> None:
         raise UserError(
             f"{where}: the folder {folder} has no weights; expected e.g. {WEIGHT_FILES[0]} beside config.json."
         )
+
+
+def folder_version(source: str) -> str | None:
+    """Return what a local backbone folder holds (names, sizes, times), or None if ``source`` is no folder.
+
+    Among the settings of a model it makes Snakemake train again when other weights are put there.
+    """
+    if not Path(source).is_dir():
+        return None
+    found = sorted(path for path in Path(source).iterdir() if path.is_file())
+    return fingerprint([[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in found])
 
 
 def find_backbone(source: str, revision: str | None = None, trust_remote_code: bool = False) -> Any:

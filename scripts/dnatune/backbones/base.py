@@ -5,9 +5,7 @@ An entry overrides what is special about its backbone; everything else is the Au
 
 from __future__ import annotations
 
-import json
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -139,9 +137,3 @@ def first_sentence(reason: BaseException) -> str:
     """Return the first sentence of an exception's text on one line."""
     text = " ".join(str(reason).split())
     return text.split(". ")[0].rstrip(".") + "."
-
-
-def read_tokenizer_config(source: str) -> dict[str, Any]:
-    """Return tokenizer_config.json of a local folder, or an empty mapping."""
-    path = Path(source) / "tokenizer_config.json"
-    return json.loads(path.read_text("utf-8")) if path.is_file() else {}

@@ -18,6 +18,15 @@ from dnatune.kmer_encoding import vocabulary
 
 K = 6
 CONTEXT = 1000
+# What a configuration may change, and what it is otherwise (intermediate_size: four times hidden_size).
+SIZES = {
+    "hidden_size": 128,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 4,
+    "intermediate_size": None,
+    "hidden_dropout_prob": 0.0,
+    "attention_probs_dropout_prob": 0.0,
+}
 
 
 class NtMini(EsmBackbone):
@@ -28,31 +37,36 @@ class NtMini(EsmBackbone):
         self.overrides: dict[str, Any] = {}
 
     def with_config(self, overrides: dict[str, Any]) -> NtMini:
-        """Return this entry with other sizes. Raises UserError for a key that EsmConfig does not have."""
-        known = EsmConfig().to_dict()
+        """Return this entry with other sizes. Raises UserError for other keys and sizes that do not fit."""
         for key in overrides:
-            if key not in known:
+            if key not in SIZES:
                 raise UserError(
-                    f"Configuration key 'backbone_config.{key}' is not one of EsmConfig's{nearest(key, known)}."
+                    f"Configuration key 'backbone_config.{key}' cannot be changed{nearest(key, SIZES)}; "
+                    f"known are {', '.join(SIZES)}."
                 )
+        sizes = {**SIZES, **overrides}
+        width, heads = sizes["hidden_size"], sizes["num_attention_heads"]
+        if width % (2 * heads):
+            raise UserError(
+                f"Configuration key 'backbone_config': hidden_size {width} does not split into {heads} attention heads "
+                "of an even width; change one of them."
+            )
         self.overrides = overrides
         return self
 
     @property
     def config(self) -> EsmConfig:
         """The configuration; rotary positions, because a table of positions learns nothing from short training."""
-        sizes = {"hidden_size": 128, "num_hidden_layers": 4, "num_attention_heads": 4, **self.overrides}
+        sizes = {**SIZES, **self.overrides}
+        sizes["intermediate_size"] = sizes["intermediate_size"] or 4 * sizes["hidden_size"]
         settings = {
             "vocab_size": len(vocabulary(K)),
-            "intermediate_size": 4 * sizes["hidden_size"],
             "max_position_embeddings": CONTEXT + 2,
             "position_embedding_type": "rotary",
             "pad_token_id": 1,
             "mask_token_id": 2,
             "token_dropout": False,
             "emb_layer_norm_before": False,
-            "hidden_dropout_prob": 0.0,
-            "attention_probs_dropout_prob": 0.0,
             "use_cache": False,
             "tie_word_embeddings": False,
         }
