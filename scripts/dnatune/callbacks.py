@@ -49,6 +49,13 @@ class EarlyStopping(TrainerCallback):
 class Progress(TrainerCallback):
     """A line in the log for each evaluation: where the training is, how fast, how long it will take."""
 
+    def __init__(self, stop_after_epochs: float | None = None) -> None:
+        self.stop_after_epochs = stop_after_epochs
+
+    def last_step(self, max_steps: int, epochs: float) -> int:
+        """Return the step at which training will end if nothing stops it early."""
+        return max_steps if self.stop_after_epochs is None else round(max_steps * self.stop_after_epochs / epochs)
+
     def on_train_begin(self, args, state, control, **kwargs):
         """Remember when and where this attempt began."""
         self.start, self.first_step = time.perf_counter(), state.global_step
@@ -62,7 +69,7 @@ class Progress(TrainerCallback):
             return  # the evaluation that follows says more
         elapsed = time.perf_counter() - self.start
         rate = (state.global_step - self.first_step) / elapsed
-        left = (state.max_steps - state.global_step) / rate
+        left = (self.last_step(state.max_steps, args.num_train_epochs) - state.global_step) / rate
         memory = peak_gpu_memory_mib()
         LOGGER.info(
             "epoch %.2f/%d step %d/%d | %s | %.1f sequences/s | %s left | peak %s",

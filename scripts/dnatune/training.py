@@ -96,7 +96,7 @@ def train(
     trainer = FoldTrainer(model, arguments, dataset, data, settings, task, precision)
     trainer.remove_callback(PrinterCallback)
     trainer.add_callback(checkpoints.MarkComplete())
-    trainer.add_callback(Progress())
+    trainer.add_callback(Progress(stop_after_epochs))
     if stop_after_epochs is not None:
         trainer.add_callback(StopAfter(stop_after_epochs))
     if settings["early_stopping"] is not None and len(data.validation):
