@@ -226,7 +226,7 @@ def baseline_sentence(
     each metric the strongest baseline is the opponent: the choice favours the baselines, never the model.
     """
     question = "Is a language model worth it here?"
-    parts, won, lost = [], 0, 0
+    parts, won, lost, behind = [], 0, 0, 0
     for name in ("accuracy", "pr_auc_macro", "log_loss"):
         words = metric(name)
         rivals = {b: e[name].mean for b, e in baselines.items() if name in e and math.isfinite(e[name].mean)}
@@ -242,9 +242,11 @@ def baseline_sentence(
             won, lost = won + (ahead > 0), lost + (ahead < 0)
             verdict = f"the model beats {best}" if ahead > 0 else f"{best} beats the model"
         elif math.isfinite(p):
-            verdict = f"the model and {best} cannot be told apart"
+            who, whom = ("the model", best) if ahead > 0 else (best, "the model")
+            verdict = f"{who} is ahead of {whom}, but not by enough for these folds to be sure"
         else:
             verdict = f"the model is {'ahead of' if ahead > 0 else 'behind' if ahead < 0 else 'level with'} {best}"
+        behind += ahead < 0
         parts.append(f"{words.name}: {verdict} ({values}; {evidence})")
     if not parts:
         return Sentence(question, "No baseline was run, so this cannot be said.")
@@ -254,6 +256,8 @@ def baseline_sentence(
         head = "Yes: it does better than every baseline" + (" on all three." if won == 3 else " where they differ.")
     elif won:
         head = "It depends on what you need: it wins on one count and loses on another."
+    elif behind == len(parts):
+        head = "Not shown: the strongest baseline, which is simpler and cheaper, is ahead everywhere, if not surely."
     else:
         head = "Not shown: no clear difference from the strongest baseline, which is simpler and cheaper."
     return Sentence(question, f"{head} {'. '.join(parts)}. (Paired over the same folds.)")

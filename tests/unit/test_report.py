@@ -327,3 +327,13 @@ def test_metric_words_exist_for_every_fixed_name():
 def test_captions_exist_for_every_figure():
     for name in report.FIGURES:
         assert len(report.caption(LOOK / f"{name}.rst")) > 60
+
+
+def test_a_baseline_that_is_ahead_is_never_called_level():
+    columns = ["metric", "model_a", "model_b", "difference", "ci_low", "ci_high", "p_value", "folds"]
+    tests = pd.DataFrame([["accuracy", "lm", "knn", -0.07, -0.2, 0.06, 0.2, 5]], columns=columns)
+    text = report_words.baseline_sentence(
+        "lm", {"knn": {"accuracy": Estimate(0.97)}}, {"accuracy": Estimate(0.90)}, tests
+    ).text
+    assert "knn is ahead of the model" in text and "ahead everywhere" in text
+    assert "0.900 against 0.970; p = 0.2" in text
