@@ -108,10 +108,12 @@ def _sentence(error: ValidationError) -> str:
             options = ", ".join("null" if o is None else str(o) for o in schema["enum"])
             hint = nearest(error.instance, schema["enum"])
             return f"{where}: found {error.instance!r}, expected one of {options}{hint}."
+        case "pattern" if not schema["pattern"].startswith("^#"):
+            return f"{where}: found {error.instance!r}, expected letters, digits and . _ - only, without blanks."
+        case "pattern":
+            return f"{where}: found {error.instance!r}, expected a colour such as #0072B2."
         case "minProperties":
             return f"{where} names nothing: give at least one entry."
-        case "pattern":
-            return f"{where}: found {error.instance!r}, expected text of the form {schema['pattern']}."
         case "minimum" | "maximum" | "exclusiveMinimum" | "exclusiveMaximum":
             words = {
                 "minimum": "at least",

@@ -98,12 +98,15 @@ calibration.
 
 ## How to use it
 
+Put the path of this folder for "this folder":
+
 ```python
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 tokenizer = AutoTokenizer.from_pretrained{load}
 model = AutoModelForSequenceClassification.from_pretrained{load}
-logits = model(**tokenizer("ACGT...", return_tensors="pt")).logits
+logits = model(**tokenizer("ACGT...", return_tensors="pt")).logits  # your sequence, upper case
+print(model.config.id2label[int(logits.argmax(-1))])
 ```
 {remote}
 `snakemake predict` does more: it cleans the sequences (upper case, U to T, other letters to N), averages over

@@ -94,7 +94,9 @@ def answer(run: Run) -> list[Sentence]:
     if language and len(run.language_models) > 1:
         who = f"The best of {len(run.language_models)} language models on validation, {run.best},"
     sentences += [
-        report_words.accuracy_sentence(who, own.get("accuracy", nothing), own.get("f1_macro", nothing)),
+        report_words.accuracy_sentence(
+            who, own.get("accuracy", nothing), own.get("f1_macro", nothing), majority_share(run.labels_summary)
+        ),
         report_words.certainty_sentence(raw.get("ece", nothing), own.get("ece", nothing), own.get("log_loss", nothing)),
     ]
     if language:
@@ -107,6 +109,12 @@ def answer(run: Run) -> list[Sentence]:
     if run.labels_summary.get("statement"):
         sentences.append(Sentence("Are the classes even?", str(run.labels_summary["statement"])))
     return sentences
+
+
+def majority_share(labels_summary: Mapping[str, Any]) -> float:
+    """Return the share of the largest class, NaN where it is not known."""
+    share = labels_summary.get("majority_share")
+    return math.nan if share is None else float(share)
 
 
 def big_numbers(run: Run) -> list[dict[str, str]]:

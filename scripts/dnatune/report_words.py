@@ -166,14 +166,19 @@ def data_sentence(summary: Mapping[str, Any], classes: int) -> Sentence:
     return Sentence("On what data?", text)
 
 
-def accuracy_sentence(model: str, accuracy: Estimate, f1: Estimate) -> Sentence:
-    """Say how many of 100 unseen sequences get the right name."""
+def accuracy_sentence(model: str, accuracy: Estimate, f1: Estimate, majority: float = math.nan) -> Sentence:
+    """Say how many of 100 unseen sequences get the right name.
+
+    ``majority`` is the share of the largest class: what always giving its name would reach.
+    """
     text = f"{model} gives the right name to {percent(accuracy.mean)} of the sequences it has not seen "
     text += f"({spread(accuracy, as_percent=True)})."
+    if math.isfinite(majority) and accuracy.mean <= majority + 0.02:
+        text += " That is no better than always giving the commonest name: it has learned nothing of use."
     if math.isfinite(f1.mean):
         drop = accuracy.mean - f1.mean
         text += f" Counting every class alike, common or rare, its score (macro F1) is {number(f1.mean)}"
-        text += ", clearly lower: some classes, often rare ones, are named worse than others." if drop > 0.05 else "."
+        text += ", clearly lower: some classes are named worse than others." if drop > 0.05 else "."
     return Sentence("How well are they told apart?", text)
 
 
@@ -237,7 +242,8 @@ def baseline_sentence(
         row = paired(tests, name, model, best)
         p = float(row["p_value"]) if row is not None else math.nan
         values = f"{number(own[name].mean)} against {number(rivals[best])}"
-        evidence = f"p = {p:.2g}" if math.isfinite(p) else "no test possible"
+        small = "p < 0.001" if p < 0.001 else f"p = {p:.2g}"
+        evidence = small if math.isfinite(p) else "no test possible"
         if math.isfinite(p) and p < 0.05 and ahead != 0:
             won, lost = won + (ahead > 0), lost + (ahead < 0)
             verdict = f"the model beats {best}" if ahead > 0 else f"{best} beats the model"

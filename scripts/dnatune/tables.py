@@ -74,6 +74,8 @@ def check_columns(path: str | Path, wanted: Sequence[str], found: Sequence[str])
     """Raise UserError unless each wanted column is in the table exactly once."""
     for name in wanted:
         if name not in found:
+            if len(found) == 1 and ";" in found[0]:
+                raise UserError(f"{path} is separated by semicolons; save it with commas (csv) or tabs (tsv).")
             raise UserError(
                 f"{path} has no column '{name}'{nearest(name, found)}; it has: {', '.join(found)}; "
                 "correct the table or data.columns in the configuration."

@@ -154,9 +154,9 @@ def test_unknown_key_like_no_other_lists_the_known():
         ("data.columns.ranks", "genus", "a list"),
         ("filter", [1], "a group of keys"),
         ("models", {}, "at least one"),
-        ("name", "a b", "form"),
-        ("name", "../x", "form"),
-        ("report.colors", ["#000000", "#111111", "red"], "form"),
+        ("name", "a b", "without blanks"),
+        ("name", "../x", "without blanks"),
+        ("report.colors", ["#000000", "#111111", "red"], "colour such as"),
     ],
 )
 def test_wrong_value(path, value, words):

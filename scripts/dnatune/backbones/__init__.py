@@ -10,6 +10,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from dnatune.backbones.nt_mini_sizes import check_sizes
 from dnatune.errors import UserError, nearest
 from dnatune.files import fingerprint
 
@@ -31,7 +32,9 @@ def check_backbone(key: str, model: dict[str, Any]) -> None:
     known = [f"builtin:{name}" for name in BUILTIN]
     if builtin and source not in known:
         raise UserError(f"{where}: unknown backbone '{source}'{nearest(source, known)}; built in: {', '.join(known)}.")
-    if not builtin:
+    if builtin:
+        check_sizes(f"{key}.backbone_config", model["backbone_config"])
+    else:
         if Path(source).is_dir():
             _check_folder(where, Path(source))
         elif source.startswith((".", "/", "~")):

@@ -12,21 +12,12 @@ from transformers import EsmConfig, PreTrainedModel
 
 from dnatune.backbones.kmer_tokenizer import KmerTokens, rust_tokenizer
 from dnatune.backbones.modeling_pooled import PooledConfig, PooledForSequenceClassification
+from dnatune.backbones.nt_mini_sizes import SIZES, check_sizes
 from dnatune.backbones.nucleotide_transformer import EsmBackbone
-from dnatune.errors import UserError, nearest
 from dnatune.kmer_encoding import vocabulary
 
 K = 6
 CONTEXT = 1000
-# What a configuration may change, and what it is otherwise (intermediate_size: four times hidden_size).
-SIZES = {
-    "hidden_size": 128,
-    "num_hidden_layers": 4,
-    "num_attention_heads": 4,
-    "intermediate_size": None,
-    "hidden_dropout_prob": 0.0,
-    "attention_probs_dropout_prob": 0.0,
-}
 
 
 class NtMini(EsmBackbone):
@@ -38,19 +29,7 @@ class NtMini(EsmBackbone):
 
     def with_config(self, overrides: dict[str, Any]) -> NtMini:
         """Return this entry with other sizes. Raises UserError for other keys and sizes that do not fit."""
-        for key in overrides:
-            if key not in SIZES:
-                raise UserError(
-                    f"Configuration key 'backbone_config.{key}' cannot be changed{nearest(key, SIZES)}; "
-                    f"known are {', '.join(SIZES)}."
-                )
-        sizes = {**SIZES, **overrides}
-        width, heads = sizes["hidden_size"], sizes["num_attention_heads"]
-        if width % (2 * heads):
-            raise UserError(
-                f"Configuration key 'backbone_config': hidden_size {width} does not split into {heads} attention heads "
-                "of an even width; change one of them."
-            )
+        check_sizes("backbone_config", overrides)
         self.overrides = overrides
         return self
 
