@@ -8,6 +8,8 @@ from dnatune import figures, figures_models, report_files, report_tables
 from dnatune.files import read_json
 from dnatune.job import job
 
+CONFUSIONS_SHOWN = 20
+
 with job(snakemake) as log:
     given, colors = snakemake.input, list(snakemake.params.colors)
     balance = report_files.table(given.class_balance)
@@ -26,7 +28,7 @@ with job(snakemake) as log:
         "learning_curves": lambda: figures_models.learning_curves(history, colors),
         "precision_recall": lambda: figures_models.precision_recall(points, colors),
         "reliability": lambda: figures_models.reliability(bins, colors),
-        "confusions": lambda: figures.confusions(mine, colors, int(snakemake.params.get("top_k", 20))),
+        "confusions": lambda: figures.confusions(mine, colors, CONFUSIONS_SHOWN),
         "per_class_f1_vs_size": lambda: figures.per_class_f1_vs_size(
             report_tables.per_class(metrics, balance, best), str(best or ""), colors
         ),

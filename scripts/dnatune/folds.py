@@ -17,8 +17,8 @@ import pyarrow.parquet as pq
 
 from dnatune.errors import UserError
 from dnatune.files import whole
+from dnatune.fold_data import ROLES
 
-ROLES = ("train", "validation", "test")
 TRAIN, VALIDATION, TEST = 0, 1, 2
 
 

@@ -20,7 +20,6 @@ from dnatune.errors import UserError, first_ten, nearest
 from dnatune.files import whole
 from dnatune.tables import positions, read_numbers, read_table, repeated, select_rows
 
-ROLES = ("train", "validation", "test")
 _ROLE_NAMES = {
     **dict.fromkeys(("train", "training"), 0),
     **dict.fromkeys(("dev", "val", "valid", "validation"), 1),

@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 
 from dnatune.errors import UserError, first_ten
 from dnatune.files import sha256, whole, write_json
+from dnatune.fold_data import ROLES
 from dnatune.groups import (
     best_accuracy,
     components,
@@ -28,7 +29,6 @@ from dnatune.groups import (
     renumber,
 )
 from dnatune.matching import (
-    ROLES,
     Columns,
     Ledger,
     Settings,
