@@ -12,6 +12,6 @@ from dnatune.tasks import task
 with job(snakemake):
     params, given = snakemake.params, snakemake.input
     torch.set_num_threads(snakemake.threads)
-    embedding = Job(params.model, params.settings, task(params.task), params.seed, Path())
+    embedding = Job(params.model, params.settings, task(**params.task), params.seed, Path())
     inputs = open_inputs(given.tokens, None)
     embed_rows(embedding, inputs, class_names(given.label_map), Path(snakemake.output.embeddings))

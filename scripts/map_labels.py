@@ -2,6 +2,7 @@
 
 from dnatune.job import job
 from dnatune.labels import map_labels
+from dnatune.tasks import task
 
 with job(snakemake) as log:
     summary = map_labels(
@@ -9,5 +10,6 @@ with job(snakemake) as log:
         snakemake.output.label_map,
         snakemake.output.class_balance,
         snakemake.output.summary,
+        task(**snakemake.params.task),
     )
     log.info("%s", summary["statement"])

@@ -14,10 +14,11 @@ from dnatune.tasks import task
 with job(snakemake) as log:
     params, given = snakemake.params, snakemake.input
     torch.set_num_threads(snakemake.threads)
-    name = best_model(read_table(given.metrics), list(params.models))
+    kind = task(**params.task)
+    name = best_model(read_table(given.metrics), list(params.models), kind)
     folders = {Path(folder).name: folder for folder in given.models}
-    log.info("naming with %s (best macro PR-AUC on validation of %d saved)", name, len(folders))
-    table = name_sequences(given.query, SavedModel(folders[name], task(params.task)), params.filter, params.top_k)
+    log.info("naming with %s (best %s on validation of %d saved)", name, kind.best_by, len(folders))
+    table = name_sequences(given.query, SavedModel(folders[name]), params.filter, params.top_k)
     table.insert(len(table.columns), "model", name)
     files.write_tsv(snakemake.output.names, table)
     log.info("%d sequences, %d named: %s", len(table), (table["note"] == "").sum(), snakemake.output.names)

@@ -10,16 +10,18 @@ from dnatune.job import job
 from dnatune.model_card import card
 from dnatune.packaging import Package, fit_calibration, settled_epochs, write_package
 from dnatune.scores import Scores
+from dnatune.tasks import task
+from dnatune.tasks.base import EvaluationSettings
 
 with job(snakemake) as log:
     params, given = snakemake.params, snakemake.input
     classes = class_names(given.label_map)
-    package = Package(params.model, params.settings, params.seed, classes, params.mode, params.light)
+    kind = task(**params.task)
+    settings = {**params.settings, "head": kind.head()}
+    package = Package(params.model, settings, params.seed, classes, params.mode, params.light, dict(params.task))
     runs = [files.read_json(path) for path in given.runs]
-    method, cv_folds = params.calibration["method"], params.calibration["cv_folds"]
-    calibrator = fit_calibration(
-        [Scores.load(path) for path in given.scores], runs, package.mode, method, cv_folds, package.seed
-    )
+    judged = EvaluationSettings(params.calibration["method"], params.calibration["cv_folds"], seed=params.seed)
+    calibrator = fit_calibration([Scores.load(path) for path in given.scores], runs, package.mode, kind, judged)
     metrics = pd.concat([files.read_tsv(path) for path in given.metrics])
     tokens = files.read_json(Path(given.tokens) / "tokens.json")
     weights = given.weights if isinstance(given.weights, list) else [given.weights]

@@ -2,6 +2,7 @@
 
 from dnatune.job import job
 from dnatune.records import Settings, read_records
+from dnatune.tasks import task
 
 with job(snakemake) as log:
     summary = read_records(
@@ -9,6 +10,7 @@ with job(snakemake) as log:
         snakemake.output.records,
         snakemake.output.removed,
         snakemake.output.summary,
+        task(**snakemake.params.task),
     )
     log.info(
         "%d sequences read, %d kept: %d in %d classes to train with, %d in %d classes that are too rare",

@@ -15,11 +15,11 @@ with job(snakemake) as log:
     params, given, made = snakemake.params, snakemake.input, snakemake.output
     torch.set_num_threads(snakemake.threads)
     folder = Path(params.checkpoints)
-    training = Job(params.model, params.settings, task(params.task), params.seed, folder, code=params.code)
+    training = Job(params.model, params.settings, task(**params.task), params.seed, folder, code=params.code)
     epochs = settled_epochs([files.read_json(path) for path in given.runs])
     log.info("%s on all data for %.2f epochs (median of the folds' best)", training.model, epochs)
     # Any fold holds all known records; its roles are joined again.
-    fold = load_fold(given.records, given.folds, given.label_map, 0)
+    fold = load_fold(given.records, given.folds, given.label_map, 0, training.task)
     inputs = open_inputs(given.tokens, given.get("embeddings"))
     trained, run, checkpoints = train_on_all(training, fold, inputs, files.sha256(given.records), epochs)
     with files.whole(made.weights) as partial:

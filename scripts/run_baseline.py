@@ -11,26 +11,28 @@ import numpy as np
 import scipy
 import sklearn
 
-from dnatune.baselines import METHODS, baseline_logits
+from dnatune.baselines import baseline_logits
 from dnatune.files import write_json
-from dnatune.fold_data import load_fold, load_sequences, load_vectors
+from dnatune.fold_data import fold_scores, load_fold, load_sequences, load_vectors
 from dnatune.job import job
-from dnatune.scores import Scores
+from dnatune.tasks import task
 
 READERS = {"sequence": load_sequences, "vector": load_vectors}
 
 with job(snakemake) as log:
     began = time.monotonic()
     given, params = snakemake.input, snakemake.params
-    data = load_fold(given.records, given.folds, given.label_map, params.fold)
-    reads = METHODS[params.method].reads if params.method in METHODS else "sequence"
-    train, query = (READERS[reads](given.records, rows) for rows in (data.train, data.scored))
+    kind = task(**params.task)
+    data = load_fold(given.records, given.folds, given.label_map, params.fold, kind)
+    method = kind.baseline(params.method)
+    train, query = (READERS[method.reads](given.records, rows) for rows in (data.train, data.scored))
     log.info(
         "Baseline %s, fold %s: %d training records of %d classes, %d records to score.",
         params.method, params.fold, len(data.train), len(data.classes), len(data.scored),
     )  # fmt: skip
     logits = baseline_logits(
         params.method,
+        method,
         train,
         data.labels[data.train],
         query,
@@ -39,9 +41,7 @@ with job(snakemake) as log:
         seed=params.seed,
         threads=snakemake.threads,
     )
-    scored = data.scored
-    scores = Scores(data.ids[scored], data.scored_roles, data.labels[scored], logits, data.groups[scored])
-    scores.save(snakemake.output.scores)
+    fold_scores(data, logits).save(snakemake.output.scores)
     # vsearch is a child process: the larger of the two peaks is what the job needs at least.
     usages = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     peak = max(usage.ru_maxrss for usage in usages) / 1024

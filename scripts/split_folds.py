@@ -1,20 +1,23 @@
 """Rule folds: give each record its role in each fold and prove that nothing leaks. See ``dnatune.folds``."""
 
 from dnatune.audit import audit_folds, require_clean
-from dnatune.files import read_json, write_json
+from dnatune.files import write_json
+from dnatune.fold_data import class_names
 from dnatune.folds import split_folds
 from dnatune.job import job
+from dnatune.tasks import task
 
 with job(snakemake) as log:
-    folds_path = snakemake.output.folds
+    folds_path, kind = snakemake.output.folds, task(**snakemake.params.task)
     scheme = split_folds(
         snakemake.input.records,
-        read_json(snakemake.input.label_map)["label2id"],
+        class_names(snakemake.input.label_map),
         snakemake.params.split,
         snakemake.params.seed,
         folds_path,
+        kind,
     )
-    audit = audit_folds(folds_path, snakemake.input.records, scheme)
+    audit = audit_folds(folds_path, snakemake.input.records, scheme, kind.classes)
     write_json(snakemake.output.audit, audit)
     require_clean(audit, folds_path)
     log.info("%d folds (%s), audit clean: %d classes tested", audit["folds"], scheme, audit["classes_tested"])

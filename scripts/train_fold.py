@@ -14,8 +14,8 @@ with job(snakemake) as log:
     params, given, made = snakemake.params, snakemake.input, snakemake.output
     torch.set_num_threads(snakemake.threads)
     folder, number = Path(params.checkpoints), int(params.fold)
-    training = Job(params.model, params.settings, task(params.task), params.seed, folder, number, params.code)
-    fold = load_fold(given.records, given.folds, given.label_map, training.fold)
+    training = Job(params.model, params.settings, task(**params.task), params.seed, folder, number, params.code)
+    fold = load_fold(given.records, given.folds, given.label_map, training.fold, training.task)
     log.info("%s, fold %d: %d sequences to train on", training.model, training.fold, len(fold.train))
     inputs = open_inputs(given.tokens, given.get("embeddings"))
     trained, scores, run, checkpoints = train_on_fold(training, fold, inputs, files.sha256(given.records))

@@ -5,6 +5,7 @@ from pathlib import Path
 from dnatune import report, report_files
 from dnatune.files import read_json, whole, write_tsv
 from dnatune.job import job
+from dnatune.tasks import task
 
 with job(snakemake) as log:
     given, settings = snakemake.input, snakemake.params
@@ -23,7 +24,11 @@ with job(snakemake) as log:
         language_models=list(settings.language_models),
         baselines=list(settings.baselines),
         history=report_files.of_folds(report_files.listed(given.get("histories"))),
-        confusions=report_files.of_folds(report_files.listed(given.get("confusions"))),
+        task=task(**settings.task),
+        fold_tables={
+            name: report_files.of_folds(report_files.listed(given.get(name)))
+            for name in task(**settings.task).fold_tables
+        },
         benchmarks=report_files.benchmarks(report_files.listed(given.get("benchmarks"))),
         runs=report_files.records_of(report_files.listed(given.get("runs"))),
         calibrations=report_files.records_of(report_files.listed(given.get("calibrations"))),
@@ -37,7 +42,8 @@ with job(snakemake) as log:
         left_out=list(settings.left_out),
         library_versions=dict(settings.library_versions),
     )
-    run.unknowns = report_files.unknowns(report_files.listed(given.get("scores")), run.best)
+    if run.task.classes:
+        run.unknowns = report_files.unknowns(report_files.listed(given.get("scores")), run.best, run.task)
     text = report.render(run, given.template, given.css, given.js)
     tables = report.tables(run)
     for path in report_files.listed(snakemake.output.tables):

@@ -17,8 +17,10 @@ from dnatune.folds import ROLES, TEST, TRAIN, VALIDATION, read_folds
 from dnatune.groups import codes_in_file
 
 
-def audit_folds(folds_path: str | Path, records_path: str | Path, scheme: str) -> dict[str, Any]:
+def audit_folds(folds_path: str | Path, records_path: str | Path, scheme: str, classes: bool = True) -> dict[str, Any]:
     """Return the audit of a folds.tsv; ``scheme`` is 'k-fold' or 'split column'.
+
+    Without ``classes`` (a task whose labels are none) all records count as one class.
 
     Per fold: records and classes of each role, sequences and clusters (groups where no clusters are given) in
     two roles, classes tested, and those of them without a training record. Over all folds: the sums, classes
@@ -29,7 +31,7 @@ def audit_folds(folds_path: str | Path, records_path: str | Path, scheme: str) -
     clustered = "cluster" in schema
     columns = ["id", "label", "known", "group", *(["cluster"] if clustered else [])]
     records = pq.read_table(records_path, columns=columns)
-    names, label = _encode(records["label"])
+    names, label = _encode(records["label"]) if classes else (["all"], np.zeros(len(records), np.int64))
     known = records["known"].to_numpy()
     sequence = codes_in_file(records_path)
     group = records["group"].to_numpy()

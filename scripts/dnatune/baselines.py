@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
-from dnatune.errors import UserError, nearest
+from dnatune.errors import UserError
 from dnatune.kmers import kmer_matrix
 from dnatune.scores import row_blocks
 from dnatune.top_hit import top_hit_logits
@@ -37,33 +37,28 @@ class Method:
 
 
 def baseline_logits(
-    method: str,
+    name: str,
+    method: Method,
     train: Sequence[str] | np.ndarray,
-    labels: np.ndarray,
+    labels: Any,
     query: Sequence[str] | np.ndarray,
     classes: int,
     settings: Mapping[str, Any] | None = None,
     seed: int = 0,
     threads: int = 1,
 ) -> Logits:
-    """Train one baseline on ``train`` and ``labels`` (n,), return float32 logits (queries, classes).
+    """Train one baseline on ``train`` and the task's targets ``labels``, return float32 scores (rows, outputs).
 
     ``train`` and ``query`` are sequences, or vectors (n, size) for ``vector_logistic_regression``; missing
     settings take the method's defaults. Classes without training records get a low logit. Raises
-    ``UserError`` for an unknown method or setting.
+    ``UserError`` for an unknown setting.
     """
-    if method not in METHODS:
-        raise UserError(
-            f"baselines.methods names '{method}', expected some of {', '.join(METHODS)}{nearest(method, METHODS)}."
-        )
-    chosen = METHODS[method]
     for key in settings or {}:
-        if key not in chosen.defaults:
-            known = ", ".join(chosen.defaults) or "no settings"
-            raise UserError(f"baselines.{method} has no setting '{key}', expected {known}.")
-    labels = np.asarray(labels, dtype=np.int64)
-    merged = {**chosen.defaults, **(settings or {})}
-    return chosen.logits(train, labels, query, classes, merged, seed, threads)
+        if key not in method.defaults:
+            known = ", ".join(method.defaults) or "no settings"
+            raise UserError(f"baselines.{name} has no setting '{key}', expected {known}.")
+    merged = {**method.defaults, **(settings or {})}
+    return method.logits(train, labels, query, classes, merged, seed, threads)
 
 
 def _majority(train: Any, labels: np.ndarray, query: Any, classes: int, *_: Any) -> Logits:

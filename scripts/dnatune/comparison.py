@@ -17,7 +17,6 @@ from scipy import stats
 from dnatune.errors import UserError
 
 METRIC_COLUMNS = ["model", "fold", "split", "stage", "metric", "class", "value"]
-TESTED_METRICS = ("accuracy", "f1_macro", "pr_auc_macro", "log_loss", "brier", "ece")
 CONFIDENCE = 0.95
 
 SHARE = (0.0, 1.0)
@@ -71,8 +70,8 @@ def compare(metrics: pd.DataFrame) -> pd.DataFrame:
     return table[[*keys, "mean", "sd", "ci_low", "ci_high", "folds"]]
 
 
-def paired_tests(metrics: pd.DataFrame, test_share: float) -> pd.DataFrame:
-    """Compare all pairs of models on calibrated test metrics by the corrected resampled t-test.
+def paired_tests(metrics: pd.DataFrame, test_share: float, tested: Sequence[str]) -> pd.DataFrame:
+    """Compare all pairs of models on the ``tested`` calibrated test metrics by the corrected resampled t-test.
 
     Returns metric, model_a, model_b, difference (a minus b, mean over folds), ci_low, ci_high, p_value,
     folds. ``test_share`` is test records per training record. Folds share training records, so the variance
@@ -82,7 +81,7 @@ def paired_tests(metrics: pd.DataFrame, test_share: float) -> pd.DataFrame:
     rows = []
     wanted = (metrics["class"] == "all") & (metrics["split"] == "test") & (metrics["stage"] == "calibrated")
     models = list(dict.fromkeys(metrics["model"]))
-    for metric in TESTED_METRICS:
+    for metric in tested:
         chosen = metrics[wanted & (metrics["metric"] == metric)]
         wide = chosen.pivot(index="fold", columns="model", values="value")
         for a, b in combinations([m for m in models if m in wide], 2):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError, best_match
 
 from dnatune.errors import UserError, nearest
+from dnatune.tasks import task, task_of
 
 SCHEMA_PATH = Path(__file__).resolve().parents[2] / "workflow" / "schemas" / "config.schema.yaml"
 TYPE_WORDS = {
@@ -43,6 +45,7 @@ def resolve(config: dict[str, Any]) -> dict[str, Any]:
     error = best_match(Draft202012Validator(schema).iter_errors(resolved))
     if error is not None:
         raise UserError(_sentence(error))
+    _settle_by_task(resolved)
     _check_meaning(resolved)
     return resolved
 
@@ -124,6 +127,34 @@ def _sentence(error: ValidationError) -> str:
             return f"{where}: found {error.instance!r}, expected {words[error.validator]} {error.validator_value}."
         case _:
             return f"{where}: {error.message}."
+
+
+def _settle_by_task(config: dict[str, Any]) -> None:
+    """Fill in what depends on the task, and refuse what the task does not have."""
+    kind = task(**task_of(config))
+    word = f"task: {config['task']}"
+    for name, model in config["models"].items():
+        training, key = model["training"], f"models.{name}.training"
+        if training["metric"] is None:
+            training["metric"] = kind.best_by
+        _one_of(f"{key}.metric", training["metric"], kind.curve, word)
+        _one_of(f"{key}.imbalance", training["imbalance"], kind.imbalance, word)
+    baselines = config["baselines"]
+    if baselines["methods"] is None:
+        baselines["methods"] = [name for name in kind.baselines if not name.startswith("vector_")]
+    for method in baselines["methods"]:
+        _one_of("baselines.methods", method, kind.baselines, word)
+    _one_of("calibration.method", config["calibration"]["method"], kind.calibrations, word)
+    if not isinstance(config["data"]["columns"]["label"], str) and not kind.several_columns:
+        raise UserError(f"Configuration key 'data.columns.label': {word} has one column of labels, not a list.")
+
+
+def _one_of(key: str, found: str, options: Iterable[str], word: str) -> None:
+    if found not in options:
+        raise UserError(
+            f"Configuration key '{key}': found '{found}', with {word} expected one of "
+            f"{', '.join(options)}{nearest(found, list(options))}."
+        )
 
 
 def _check_meaning(config: dict[str, Any]) -> None:

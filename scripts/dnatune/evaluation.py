@@ -7,12 +7,12 @@ nothing but the figures.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from dnatune import calibration
 from dnatune.comparison import METRIC_COLUMNS
 from dnatune.metrics import (
     RECALL_GRID,
@@ -23,16 +23,17 @@ from dnatune.metrics import (
     top_choices,
 )
 from dnatune.scores import Scores, probabilities
+from dnatune.tasks.base import EvaluationSettings, Task
 
 
-@dataclass(frozen=True)
+@dataclass
 class Evaluation:
-    """``calibrator`` for calibration.json, two tables, and the ``curves`` as arrays by name."""
+    """``calibrator`` for calibration.json, the metrics, ``curves`` as arrays and other ``tables`` by name."""
 
-    calibrator: calibration.Calibrator
+    calibrator: dict[str, Any]
     metrics: pd.DataFrame
-    curves: dict[str, np.ndarray]
-    confusions: pd.DataFrame
+    curves: dict[str, np.ndarray] = field(default_factory=dict)
+    tables: dict[str, pd.DataFrame] = field(default_factory=dict)
 
 
 def evaluate_fold(
@@ -40,10 +41,8 @@ def evaluate_fold(
     class_names: Sequence[str],
     model: str,
     fold: int,
-    calibration_method: str = "auto",
-    calibration_folds: int = 5,
-    top_k: int = 5,
-    seed: int = 0,
+    task: Task,
+    settings: EvaluationSettings,
 ) -> Evaluation:
     """Calibrate on validation, then evaluate test raw and calibrated, and validation raw.
 
@@ -53,9 +52,8 @@ def evaluate_fold(
     pr_precision_calibrated (interpolated precision, averaged over present classes).
     """
     validation, test = scores.part("validation"), scores.part("test")
-    calibrator = calibration.fit(
-        calibration_method, validation.logits, validation.label, seed, calibration_folds, validation.group
-    )
+    calibrator = task.judging.calibrate(validation, settings)
+    top_k = settings.top_k
     tables = []
     if len(validation.label):
         p = probabilities(validation.logits)
@@ -65,7 +63,7 @@ def evaluate_fold(
     curves: dict[str, np.ndarray] = {"pr_recall": RECALL_GRID}
     # One stage at a time: only one float64 table of the test part is in memory.
     for stage in ("raw", "calibrated"):
-        p = probabilities(test.logits) if stage == "raw" else calibration.apply(calibrator, test.logits)
+        p = probabilities(test.logits) if stage == "raw" else task.judging.calibrated(calibrator, test.logits)
         ranking = rank_classes(p, test.label)
         table = evaluate(p, test.label, class_names, top_k, ranking=ranking)
         tables.append(table.assign(split="test", stage=stage))
@@ -74,4 +72,4 @@ def evaluate_fold(
         curves[f"pr_precision_{stage}"] = ranking.precision
         del p
     metrics = pd.concat(tables, ignore_index=True).assign(model=model, fold=fold)[METRIC_COLUMNS]
-    return Evaluation(calibrator, metrics, curves, confusions(predicted, test.label, class_names))
+    return Evaluation(calibrator, metrics, curves, {"confusions": confusions(predicted, test.label, class_names)})

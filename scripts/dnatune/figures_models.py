@@ -12,14 +12,10 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from dnatune import report_words
 from dnatune.figures import GREY, OKABE_ITO, WIDTH, empty_figure, shortened, styled
+from dnatune.tasks.base import Task
 
-SHOWN = (
-    ("accuracy", "Accuracy", True),
-    ("f1_macro", "Macro F1", True),
-    ("pr_auc_macro", "Macro PR-AUC", True),
-    ("log_loss", "Log loss", False),
-)
 # Seven and nine against eight colours: only the 505th model looks like the first.
 LINES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (8, 2)))
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<")
@@ -30,20 +26,24 @@ def model_comparison(
     comparison: pd.DataFrame,
     metrics: pd.DataFrame,
     language_models: Collection[str],
-    colors: Sequence[str] = OKABE_ITO,
+    colors: Sequence[str],
+    task: Task,
 ) -> Figure:
-    """Draw four test metrics of every model: mean, 95 % interval and single folds; calibrated where it is.
+    """Draw the task's four headline metrics on test of every model: mean, 95 % interval and single folds;
+    calibrated where it is.
 
     ``comparison`` and ``metrics`` are the files of the same names. A model far from the best would squeeze
     all others together, so it is drawn as an arrow at the edge, with its value written beside it.
     """
     table = comparison[comparison["split"] == "test"]
-    models = _ordered(table)
+    models = _ordered(table, task)
     if not models:
         return empty_figure("No model was evaluated.")
     figure = Figure(figsize=(WIDTH, 1.5 + 2 * (0.8 + 0.34 * len(models))), layout="constrained")
     grid = figure.subplots(2, 2, sharey=True)
-    for axes, (metric, title, more) in zip(grid.flat, SHOWN, strict=True):
+    for axes, metric in zip(grid.flat, task.headline, strict=True):
+        words = report_words.metric(metric)
+        title, more = words.name, words.more_is_better
         panel = table[table["metric"] == metric]
         means = {model: _row(panel, model, "calibrated") for model in models}
         single = metrics[(metrics["split"] == "test") & (metrics["metric"] == metric) & (metrics["class"] == "all")]
@@ -65,11 +65,12 @@ def model_comparison(
     return figure
 
 
-def _ordered(table: pd.DataFrame) -> list[str]:
-    """Return the models, best mean macro PR-AUC first, those without one last."""
+def _ordered(table: pd.DataFrame, task: Task) -> list[str]:
+    """Return the models, the best by the task's metric of choice first, those without a figure last."""
     every = list(dict.fromkeys(table["model"]))
-    rows = {model: _row(table[table["metric"] == "pr_auc_macro"], model, "calibrated") for model in every}
-    key = {m: -np.inf if r is None or not np.isfinite(r["mean"]) else r["mean"] for m, r in rows.items()}
+    sign = 1 if task.curve[task.best_by] else -1
+    rows = {model: _row(table[table["metric"] == task.best_by], model, "calibrated") for model in every}
+    key = {m: -np.inf if r is None or not np.isfinite(r["mean"]) else sign * r["mean"] for m, r in rows.items()}
     return sorted(every, key=lambda model: (-key[model], model))
 
 
@@ -89,7 +90,7 @@ def _range(means: dict[str, pd.Series | None], single: pd.DataFrame, more: bool)
     if not values:
         return 0.0, 1.0
     best = max(values.values()) if more else min(values.values())
-    near = [m for m, v in values.items() if (v >= 0.6 * best if more else v <= 5 * max(best, 0.05))]
+    near = [m for m, v in values.items() if (v >= min(0.6 * best, best) if more else v <= 5 * max(best, 0.05))]
     spread = [values[m] for m in near]
     spread += [float(means[m][end]) for m in near for end in ("ci_low", "ci_high")]  # type: ignore[index]
     for model in near:
@@ -97,8 +98,9 @@ def _range(means: dict[str, pd.Series | None], single: pd.DataFrame, more: bool)
         spread += single.loc[mine, "value"].tolist()
     spread = [value for value in spread if np.isfinite(value)]
     margin = 0.08 * (max(spread) - min(spread)) or 0.02
-    low, high = max(0.0, min(spread) - margin), max(spread) + margin
-    return low, (min(high, 1.0 + margin) if more else high)
+    low, high = min(spread) - margin, max(spread) + margin
+    # No axis begins below 0 for figures that cannot: only agreement beyond chance can be negative.
+    return (low if min(spread) < 0 else max(0.0, low)), (min(high, 1.0 + margin) if more else high)
 
 
 def _one_model(
@@ -142,8 +144,8 @@ def _comparison_legend(figure: Figure, colors: Sequence[str]) -> None:
 
 
 @styled
-def learning_curves(history: pd.DataFrame, colors: Sequence[str] = OKABE_ITO) -> Figure:
-    """Draw log loss and macro PR-AUC on train and validation against epochs, one row per model.
+def learning_curves(history: pd.DataFrame, colors: Sequence[str], task: Task) -> Figure:
+    """Draw the task's loss and its metric of the gap on train and validation against epochs, one row per model.
 
     ``history`` has model, fold and the columns of history.tsv. Thin lines are folds, thick ones their mean as
     far as all folds went; the shaded band between the two means is the train-validation gap.
@@ -155,9 +157,9 @@ def learning_curves(history: pd.DataFrame, colors: Sequence[str] = OKABE_ITO) ->
     grid = figure.subplots(len(models), 2, squeeze=False)
     for row, model in zip(grid, models, strict=True):
         mine = history[history["model"] == model]
-        for axes, metric, title in zip(row, ("log_loss", "pr_auc_macro"), ("log loss", "macro PR-AUC"), strict=True):
+        for axes, metric in zip(row, (task.tie_break, task.gap), strict=True):
             _learning_panel(axes, mine, metric, colors)
-            axes.set_title(f"{shortened(model, 24)}: {title}")
+            axes.set_title(f"{shortened(model, 24)}: {report_words.metric(metric).name}")
             axes.set_xlabel("epoch")
     handles, names = grid[0, 0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside upper center", ncols=3)
@@ -184,7 +186,7 @@ def _learning_panel(axes: Axes, history: pd.DataFrame, metric: str, colors: Sequ
         both = pd.concat(means, axis=1).dropna()
         axes.fill_between(both.index, both["train"], both["validation"], color=GREY, alpha=0.15,
                           linewidth=0, label="gap between them")  # fmt: skip
-    if metric != "log_loss":
+    if report_words.metric(metric).more_is_better:
         axes.set_ylim(top=1.02)
 
 

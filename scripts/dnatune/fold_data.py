@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -17,6 +18,8 @@ import pyarrow.parquet as pq
 
 from dnatune.errors import UserError, first_ten
 from dnatune.files import read_json
+from dnatune.scores import Scores
+from dnatune.tasks.base import Task
 
 ROLES = ("train", "validation", "test")
 
@@ -25,14 +28,14 @@ ROLES = ("train", "validation", "test")
 class FoldData:
     """One fold. All row numbers point into the records' order and are ascending.
 
-    ``ids`` text (records,); ``labels`` class ids (records,), -1 for known unknowns; ``classes`` the class
-    names in the order of their ids; ``groups`` (records,) numbers identical sequences and clusters;
+    ``ids`` text (records,); ``labels`` the task's targets, first axis records; ``classes`` the label names (classes,
+    outputs) in the order of their ids; ``groups`` (records,) numbers identical sequences and clusters;
     ``train``, ``validation``, ``test``, ``unknown`` row numbers. A record of a class too rare to train is
     unknown only if no known record shares its group: else a model may have seen it under another name.
     """
 
     ids: np.ndarray
-    labels: np.ndarray
+    labels: Any
     classes: list[str]
     groups: np.ndarray
     train: np.ndarray
@@ -52,8 +55,14 @@ class FoldData:
         return np.repeat(np.array(["validation", "test", "unknown"]), sizes)
 
 
-def load_fold(records: str | Path, folds: str | Path, label_map: str | Path, fold: int) -> FoldData:
-    """Read one fold.
+def fold_scores(fold: FoldData, logits: np.ndarray) -> Scores:
+    """Return the scores file of a fold from the scores of its rows ``scored``."""
+    rows = fold.scored
+    return Scores.of(fold.ids[rows], fold.scored_roles, fold.labels[rows], logits, fold.groups[rows])
+
+
+def load_fold(records: str | Path, folds: str | Path, label_map: str | Path, fold: int, task: Task) -> FoldData:
+    """Read one fold, with the task's targets.
 
     Raises ``UserError`` where the fold is not in the table, names an id that is not in the records, leaves
     out a known record or where a known record's label is not in the label map.
@@ -62,14 +71,7 @@ def load_fold(records: str | Path, folds: str | Path, label_map: str | Path, fol
     classes = class_names(label_map)
     ids = table["id"].to_numpy(zero_copy_only=False).astype(np.str_)
     known = table["known"].to_numpy(zero_copy_only=False).astype(bool)
-    labels = _class_ids(table["label"], classes)
-    labels[~known] = -1
-    if (labels[known] < 0).any():
-        missing = sorted(set(table.filter(pa.array(known & (labels < 0)))["label"].to_pylist()))
-        raise UserError(
-            f"{label_map}: no entry for {first_ten(missing)}, but {records} has known records of it; "
-            "run the labels step again."
-        )
+    labels = task.labels.targets(table["label"], known, classes)
     roles = _read_roles(folds, fold)
     position = pc.index_in(roles["id"], table["id"].combine_chunks())
     if position.null_count:
@@ -112,11 +114,6 @@ def load_vectors(records: str | Path, rows: np.ndarray | None = None) -> np.ndar
         column = pa.concat_arrays(column.chunks)
     table = column.flatten().to_numpy(zero_copy_only=False).astype(np.float32).reshape(len(column), -1)
     return table if rows is None else table[rows]
-
-
-def _class_ids(labels: pa.ChunkedArray, classes: list[str]) -> np.ndarray:
-    found = pc.fill_null(pc.index_in(labels, pa.array(classes, labels.type)), -1)
-    return found.to_numpy().astype(np.int64)
 
 
 def _read_roles(folds: str | Path, fold: int) -> pa.Table:

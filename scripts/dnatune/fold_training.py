@@ -17,12 +17,13 @@ import numpy as np
 import torch
 
 from dnatune import files, tuning
-from dnatune.fold_data import FoldData
+from dnatune.fold_data import FoldData, fold_scores
 from dnatune.hardware import choose_precision, device_name
-from dnatune.inference import log_probabilities
+from dnatune.inference import score_records
 from dnatune.inputs import EmbeddingInputs, Inputs, TokenInputs
+from dnatune.per_base import as_bytes
 from dnatune.scores import Scores
-from dnatune.tasks import Task
+from dnatune.tasks.base import Task
 from dnatune.tokens import TokenTable
 from dnatune.training import Trained, TrainingData, train
 from dnatune.versions import installed_versions
@@ -67,7 +68,7 @@ def frames_at_prediction(settings: dict[str, Any], table: TokenTable) -> int:
 def training_key(job: Job, inputs: Inputs, data: TrainingData, records_sha256: str, stop: float | None = None) -> str:
     """Return a hash of everything the training depends on: a stale checkpoint is never picked up."""
     rows = hashlib.sha256(np.concatenate([data.train, [-1], data.validation]).astype(np.int64).tobytes())
-    rows.update(data.labels.astype(np.int64).tobytes())
+    rows.update(as_bytes(data.targets))
     settings = {key: value for key, value in job.settings.items() if key != "resources"}
     shape = [type(inputs).__name__, len(inputs.table), inputs.table.frames]
     return files.fingerprint([settings, job.seed, job.fold, job.code, rows.hexdigest(), shape, records_sha256, stop])
@@ -83,7 +84,8 @@ def run_training(
 ) -> tuple[Trained, Path]:
     """Build the model, train it, and return it with the checkpoint folder that may now be removed."""
     folder = job.checkpoints / training_key(job, inputs, data, records_sha256, stop)
-    model = tuning.build(job.settings, label_ids(classes), job.seed, inputs.width)
+    head = job.task.learning.fitted_head(job.task.head(), data.targets[data.train])
+    model = tuning.build({**job.settings, "head": head}, label_ids(classes), job.seed, inputs.width)
     trained = train(
         model,
         data,
@@ -106,17 +108,16 @@ def train_on_fold(job: Job, fold: FoldData, inputs: Inputs, records_sha256: str)
     start = time.perf_counter()
     data = TrainingData(inputs, fold.labels, fold.train, fold.validation, len(fold.classes))
     trained, folder = run_training(job, inputs, data, fold.classes, records_sha256)
-    logits = log_probabilities(
+    logits = score_records(
         trained.model,
         inputs,
         fold.scored,
         frames=frames_at_prediction(job.settings, inputs.table),
-        classes=len(fold.classes),
-        probabilities=job.task.probabilities,
+        outputs=len(fold.classes),
+        task=job.task,
         precision=trained.run["precision"],
     )
-    scored = fold.scored
-    scores = Scores(fold.ids[scored], fold.scored_roles, fold.labels[scored], logits, fold.groups[scored])
+    scores = fold_scores(fold, logits)
     run = {
         **describe(job),
         **trained.run,
@@ -184,7 +185,7 @@ def embed_rows(job: Job, inputs: TokenInputs, classes: list[str], out: Path) -> 
     rows = np.arange(len(inputs.table))
     with files.whole(out) as partial:
         array = np.lib.format.open_memmap(
-            partial, mode="w+", dtype=np.float32, shape=(len(rows), model.classifier.in_features)
+            partial, mode="w+", dtype=np.float32, shape=(len(rows), model.config.backbone.hidden_size)
         )
         embeddings(model, inputs, rows, choose_precision(job.settings["training"]["precision"]), array)
         array.flush()

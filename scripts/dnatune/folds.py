@@ -5,7 +5,7 @@ In: class ids and groups of the known records, or a split column. Out: folds.tsv
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from dnatune.errors import UserError
 from dnatune.files import whole
 from dnatune.fold_data import ROLES
+from dnatune.tasks.base import Task
 
 TRAIN, VALIDATION, TEST = 0, 1, 2
 
@@ -165,19 +166,22 @@ def split_roles(
 
 def split_folds(
     records_path: str | Path,
-    label2id: Mapping[str, int],
+    names: Sequence[str],
     split: Mapping[str, Any],
     seed: int,
     folds_path: str | Path,
+    task: Task,
 ) -> str:
     """Write folds.tsv of the known records; return the scheme used: 'k-fold' or 'split column'.
 
-    ``split`` has ``folds`` and ``validation_share``; a split column in the records has precedence: one fold.
+    ``names`` of the label map in the order of their ids. ``split`` has ``folds`` and ``validation_share``; a split
+    column in the records has precedence: one fold.
     """
     columns = ["id", "label", "split", "group", "known"]
     records = pq.read_table(records_path, columns=columns)
     records = records.filter(records["known"])
-    class_ids = np.array([label2id[name] for name in records["label"].to_pylist()], np.int64)
+    known = np.ones(len(records), bool)
+    class_ids = task.labels.strata(task.labels.targets(records["label"], known, names)).astype(np.int64)
     groups = records["group"].to_numpy()
     given = records["split"].null_count < len(records)
     share = float(split["validation_share"])

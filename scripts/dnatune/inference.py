@@ -1,18 +1,18 @@
-"""Probabilities of sequences: batches by length, averaged over windows and reading frames.
+"""Scores of sequences: batches by length, averaged over windows and reading frames.
 
 One piece of code for learning curves, the scores of a fold and the naming of new sequences.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 import torch
 
 from dnatune.hardware import autocast
 from dnatune.inputs import Inputs
-from dnatune.tokens import TokenTable
+from dnatune.tasks.base import Task
 
 ROWS_PER_BATCH = 256
 TOKENS_PER_BATCH = {"cpu": 4096, "cuda": 65536}
@@ -32,49 +32,35 @@ def batches_by_length(lengths: np.ndarray, tokens: int) -> Iterator[np.ndarray]:
         start = stop
 
 
-def row_weights(table: TokenTable, records: np.ndarray, frames: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return for each row of ``records`` its record's position (rows,) and its share in the average (rows,).
-
-    Frames count equally, and so do the windows within a frame.
-    """
-    count = table.n_windows[records, :frames]
-    position = np.repeat(np.repeat(np.arange(len(records)), frames), count.ravel())
-    weight = np.repeat(1.0 / (count.ravel() * frames), count.ravel())
-    return position, weight
-
-
 @torch.inference_mode()
-def log_probabilities(
+def score_records(
     model: torch.nn.Module,
     inputs: Inputs,
     records: np.ndarray,
     *,
     frames: int,
-    classes: int,
-    probabilities: Callable[[torch.Tensor], torch.Tensor],
+    outputs: int,
+    task: Task,
     precision: str,
 ) -> np.ndarray:
-    """Return log probabilities (records, classes) float32, the logarithm of the mean over frames and windows.
+    """Return scores float32: (records, outputs), or (bases of all records, outputs) for a task per base.
 
-    ``probabilities`` turns logits (rows, classes) into probabilities; the task knows how.
+    They come from the mean over frames and windows of what the task makes of the logits: probabilities for
+    classes, whose scores are log probabilities.
     """
     table = inputs.table
     frames = min(frames, table.frames)
     rows = table.rows_of(records, frames)
-    position, weight = row_weights(table, records, frames)
+    mean = task.learning.collector(table, records, frames, outputs)
     device = next(model.parameters()).device
-    mean = torch.zeros(len(records), classes)
     was_training = model.training
     model.eval()
     with autocast(device.type, precision):
         for batch in batches_by_length(table.length[rows], TOKENS_PER_BATCH.get(device.type, 16384)):
             tensors = {name: t.to(device) for name, t in inputs.batch(rows[batch]).items()}
-            found = probabilities(model(**tensors).logits.float()).cpu()
-            mean.index_add_(
-                0, torch.from_numpy(position[batch]), found * torch.from_numpy(weight[batch]).float()[:, None]
-            )
+            mean.add(batch, rows[batch], task.learning.activate(model(**tensors).logits.float()).cpu())
     model.train(was_training)
-    return mean.clamp_(min=torch.finfo(torch.float32).tiny).log_().numpy()
+    return task.learning.scores(mean.result()).numpy()
 
 
 @torch.inference_mode()

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 
+from dnatune.tasks.base import Task
 from dnatune.tokens import TokenTable
 
 
@@ -52,10 +54,13 @@ Inputs = TokenInputs | EmbeddingInputs
 
 @dataclass(frozen=True)
 class TrainingCollator:
-    """Joins items of ``TrainingRecords`` to a batch with labels."""
+    """Joins items of ``TrainingRecords`` to a batch with the task's targets as labels."""
 
     inputs: Inputs
+    targets: Any
+    task: Task
 
     def __call__(self, items: list[tuple[int, int]]) -> dict[str, torch.Tensor]:
-        rows, labels = zip(*items, strict=True)
-        return {**self.inputs.batch(list(rows)), "labels": torch.tensor(labels)}
+        rows, records = (np.array(part) for part in zip(*items, strict=True))
+        labels = self.task.learning.batch_targets(self.targets, records, self.inputs.table, rows)
+        return {**self.inputs.batch(rows), "labels": labels}

@@ -15,13 +15,17 @@ import pyarrow.parquet as pq
 
 from dnatune.files import write_json, write_tsv
 from dnatune.groups import codes_in_file, distinct_per_class
+from dnatune.tasks.base import Task
 
 _HEAD = 10
 
 
-def label_map(labels: Iterable[str]) -> dict[str, dict[str, Any]]:
-    """Return {"label2id": {name: int}, "id2label": {"0": name}} of the distinct labels, sorted by name."""
-    names = sorted(set(labels))
+def label_map(labels: Iterable[str], given: Iterable[str] | None = None) -> dict[str, dict[str, Any]]:
+    """Return {"label2id": {name: int}, "id2label": {"0": name}} of the distinct labels, sorted by name.
+
+    ``given`` names them in an order of the user's instead, those without a record included.
+    """
+    names = sorted(set(labels)) if not given else list(given)
     return {
         "label2id": {name: i for i, name in enumerate(names)},
         "id2label": {str(i): name for i, name in enumerate(names)},
@@ -101,18 +105,15 @@ def imbalance(balance: pd.DataFrame) -> dict[str, Any]:
 
 
 def map_labels(
-    records_path: str | Path, map_path: str | Path, balance_path: str | Path, summary_path: str | Path
+    records_path: str | Path, map_path: str | Path, balance_path: str | Path, summary_path: str | Path, task: Task
 ) -> dict[str, Any]:
     """Write the label map, the balance table and their summary from records.parquet; return the summary."""
     records = pq.read_table(records_path, columns=["label", "known"])
-    labels, known = records["label"].to_pandas(), records["known"].to_numpy()
-    mapping = label_map(labels[known].unique())
-    balance = class_balance(labels.to_numpy(), known, codes_in_file(records_path), mapping["label2id"])
-    summary = imbalance(balance)
-    write_json(map_path, mapping)
-    write_tsv(balance_path, balance)
-    write_json(summary_path, summary)
-    return summary
+    found = task.labels.describe(records["label"], records["known"].to_numpy(), codes_in_file(records_path))
+    write_json(map_path, found.label_map)
+    write_tsv(balance_path, found.balance)
+    write_json(summary_path, found.summary)
+    return found.summary
 
 
 def _percent(share: float) -> str:

@@ -29,13 +29,26 @@ _ROLE_NAMES = {
 
 @dataclass(frozen=True)
 class Columns:
-    """Names of the columns of the tables; ``split`` None: no split column; ``ranks``: e.g. genus, family."""
+    """Names of the columns of the tables; ``split`` None: no split column; ``ranks``: e.g. genus, family.
+
+    ``label`` may be several columns; they are read as one text, joined by tabs, under ``label_name``.
+    """
 
     id: str = "id"
-    label: str = "label"
+    label: str | tuple[str, ...] = "label"
     split: str | None = None
     cluster: str = "cluster"
     ranks: tuple[str, ...] = ()
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The label columns."""
+        return (self.label,) if isinstance(self.label, str) else tuple(self.label)
+
+    @property
+    def label_name(self) -> str:
+        """Name of the label column, or of several together."""
+        return ", ".join(self.labels)
 
 
 @dataclass(frozen=True)
@@ -63,6 +76,9 @@ class Settings:
         given = {**data, **filter}
         columns = dict(given.pop("columns", None) or {})
         columns["ranks"] = tuple(columns.get("ranks") or ())
+        given.pop("label_map", None)  # the task knows it
+        if not isinstance(columns.get("label", ""), str):
+            columns["label"] = tuple(columns["label"])
         given["select"] = given.get("select") or {}
         for kind, section in ((cls, given), (Columns, columns)):
             names = [f.name for f in fields(kind)]
@@ -137,10 +153,10 @@ def read_tables(settings: Settings) -> Tables:
     columns = settings.columns
     repeats: list[tuple[pa.Array, str]] = []
     rows: dict[str, int] = {}
-    wanted = [columns.id, columns.label, *columns.ranks, *settings.select]
+    wanted = [columns.id, *columns.labels, *columns.ranks, *settings.select]
     if columns.split:
         wanted.append(columns.split)
-    table = read_table(settings.labels, wanted, "label table")
+    table = _labels_joined(read_table(settings.labels, wanted, "label table"), columns)
     rows["labels"] = table.num_rows
     chosen = select_rows(table, settings.select, settings.labels)
     ids = table[columns.id].combine_chunks()
@@ -164,6 +180,15 @@ def read_tables(settings: Settings) -> Tables:
     return Tables(settings, selected, others, vectors, clusters, rows, repeats)
 
 
+def _labels_joined(table: pa.Table, columns: Columns) -> pa.Table:
+    """Add the text of several label columns as one column; nothing at all in a row stays an empty text."""
+    if len(columns.labels) == 1:
+        return table
+    joined = pc.binary_join_element_wise(*(table[name] for name in columns.labels), "\t")
+    nothing = pc.equal(joined, "\t" * (len(columns.labels) - 1))
+    return table.append_column(columns.label_name, pc.if_else(nothing, "", joined))
+
+
 def drop_repeated_records(settings: Settings, ledger: Ledger) -> None:
     """Keep the first record of each id. Raises UserError for repeats unless ``on_duplicate_id`` is drop."""
     again = repeated(ledger.ids)
@@ -172,10 +197,11 @@ def drop_repeated_records(settings: Settings, ledger: Ledger) -> None:
     ledger.remove(again, "duplicate_id", f"record repeated in {Path(settings.sequences).name}, the first is kept")
 
 
-def match_labels(tables: Tables, ledger: Ledger) -> np.ndarray:
+def match_labels(tables: Tables, ledger: Ledger, empty_labels: bool = False) -> np.ndarray:
     """Return the label row (n,) of each record, -1 for none; records without a usable label leave.
 
-    Raises UserError: ids in one file only, empty labels (unless ``on_mismatch`` is drop).
+    With ``empty_labels`` an empty label is one like others. Raises UserError: ids in one file only, empty labels
+    (unless ``on_mismatch`` is drop).
     """
     settings, columns = tables.settings, tables.settings.columns
     for ids, name in tables._repeats:
@@ -190,14 +216,14 @@ def match_labels(tables: Tables, ledger: Ledger) -> np.ndarray:
     _unmatched(settings, ledger, row < 0, "no_label", settings.sequences, settings.labels)
     _rows_without_sequence(settings, ledger, ids, settings.labels)
     empty = np.zeros(len(row), bool)
-    empty[row >= 0] = pc.equal(tables.labels[columns.label], "").to_numpy()[row[row >= 0]]
-    empty &= ledger.kept
+    empty[row >= 0] = pc.equal(tables.labels[columns.label_name], "").to_numpy()[row[row >= 0]]
+    empty &= ledger.kept & (not empty_labels)
     if empty.any() and settings.on_mismatch != "drop":
         raise UserError(
-            f"{settings.labels} has an empty '{columns.label}' for {_counted(ledger.names(empty))}; "
+            f"{settings.labels} has an empty '{columns.label_name}' for {_counted(ledger.names(empty))}; "
             "fill it in, or set data.on_mismatch: drop to leave those out."
         )
-    ledger.remove(empty, "empty_label", f"no '{columns.label}' in {Path(settings.labels).name}")
+    ledger.remove(empty, "empty_label", f"no '{columns.label_name}' in {Path(settings.labels).name}")
     return row
 
 

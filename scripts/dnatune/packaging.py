@@ -14,10 +14,16 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel
 
-from dnatune import calibration, files, tuning
-from dnatune.backbones.modeling_ensemble import EnsembleConfig, EnsembleForSequenceClassification
+from dnatune import files, tuning
+from dnatune.backbones.modeling_ensemble import (
+    EnsembleConfig,
+    EnsembleForSequenceClassification,
+    EnsembleForTokenClassification,
+)
 from dnatune.saved_models import is_ours, save_model
 from dnatune.scores import Scores
+from dnatune.tasks import Task, task
+from dnatune.tasks.base import EvaluationSettings
 from dnatune.versions import installed_versions
 
 LOGGER = logging.getLogger("dnatune")
@@ -25,7 +31,10 @@ LOGGER = logging.getLogger("dnatune")
 
 @dataclass(frozen=True)
 class Package:
-    """What a saved model is made of: its name and settings, the run's seed, class names and mode."""
+    """What a saved model is made of: its name and settings, the run's seed, label names, mode and task.
+
+    ``settings`` carry the task's head; ``task`` is what ``tasks.task`` is called with.
+    """
 
     model: str
     settings: dict[str, Any]
@@ -33,6 +42,7 @@ class Package:
     classes: list[str]
     mode: str
     light: bool
+    task: dict[str, Any]
 
 
 def settled_epochs(runs: list[dict[str, Any]]) -> float:
@@ -40,17 +50,17 @@ def settled_epochs(runs: list[dict[str, Any]]) -> float:
     return float(np.median([run["best_epoch"] for run in runs]))
 
 
-def best_fold(runs: list[dict[str, Any]]) -> int:
+def best_fold(runs: list[dict[str, Any]], task: Task) -> int:
     """Return the position of the fold with the best validation metric."""
     values = np.array([np.nan if run["best_metric"] is None else run["best_metric"] for run in runs])
-    return int(np.nanargmin(values) if runs[0]["metric_for_best"] == "log_loss" else np.nanargmax(values))
+    return int(np.nanargmax(values) if task.curve[runs[0]["metric_for_best"]] else np.nanargmin(values))
 
 
 def assemble(package: Package, weights: list[Path], runs: list[dict[str, Any]]) -> PreTrainedModel:
     """Return the model to save: the refit, the best fold, or an ensemble of all folds (weights in fold order)."""
     labels = {name: i for i, name in enumerate(package.classes)}
     if package.mode == "best_fold":
-        weights = [weights[best_fold(runs)]]
+        weights = [weights[best_fold(runs, task(**package.task))]]
     members = [tuning.restore(folder, package.settings, labels, package.seed) for folder in weights]
     if len(members) == 1:
         return members[0]
@@ -61,27 +71,24 @@ def assemble(package: Package, weights: list[Path], runs: list[dict[str, Any]]) 
         id2label={i: name for name, i in labels.items()},
     )
     config.pad_token_id = members[0].config.pad_token_id
-    ensemble = EnsembleForSequenceClassification(config)
+    per_token = package.settings["head"]["per_token"]
+    ensemble = (EnsembleForTokenClassification if per_token else EnsembleForSequenceClassification)(config)
     for slot, member in zip(ensemble.members, members, strict=True):
         slot.load_state_dict(member.state_dict())
     return ensemble
 
 
 def fit_calibration(
-    scores: list[Scores], runs: list[dict[str, Any]], mode: str, method: str, cv_folds: int, seed: int
+    scores: list[Scores], runs: list[dict[str, Any]], mode: str, task: Task, settings: EvaluationSettings
 ) -> dict[str, Any]:
     """Fit the calibration of the saved model on validation scores: of its own fold, or of all folds together.
 
     The refit has no validation part of its own; the folds' models, trained the same way on nearly the same
     sequences, stand in for it.
     """
-    chosen = [scores[best_fold(runs)]] if mode == "best_fold" else scores
-    parts = [part.part("validation") for part in chosen]
-    logits = np.concatenate([part.logits for part in parts])
-    labels = np.concatenate([part.label for part in parts])
-    # A record may be a validation record of several folds: its scores are fitted or judged together.
-    groups = np.concatenate([part.group for part in parts])
-    return calibration.fit(method, logits, labels, seed, cv_folds, groups)
+    chosen = [scores[best_fold(runs, task)]] if mode == "best_fold" else scores
+    # A record may be a validation record of several folds: its group keeps its scores together.
+    return task.judging.calibrate(Scores.joined([part.part("validation") for part in chosen]), settings)
 
 
 def write_package(
@@ -98,6 +105,7 @@ def write_package(
     about = {
         "model": package.model,
         "mode": package.mode,
+        "task": package.task,
         "settings": package.settings,
         "seed": package.seed,
         "precision": runs[0]["precision"],
@@ -125,7 +133,8 @@ def write_light(
     """Write the light version: adapter and head alone where a published base exists, else half precision."""
     published = not package.settings["backbone"].startswith("builtin:")
     if package.settings["tuning"] == "lora" and published and package.mode != "ensemble":
-        adapter = weights[best_fold(runs)] if package.mode == "best_fold" else weights[0]
+        chosen = best_fold(runs, task(**package.task)) if package.mode == "best_fold" else 0
+        adapter = weights[chosen]
         files.copy_folder(adapter, folder)
         tokenizer.save_pretrained(folder)
         files.write_json(folder / "settings.json", {**vars(package), "label2id": model.config.label2id})

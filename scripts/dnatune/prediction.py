@@ -11,17 +11,17 @@ import pandas as pd
 import torch
 from transformers import AutoTokenizer
 
-from dnatune import calibration, files
+from dnatune import files
 from dnatune.backbones.generic import TokenizerTokens
 from dnatune.backbones.kmer_tokenizer import KmerTokens, is_kmer_vocabulary
 from dnatune.errors import UserError
 from dnatune.fasta import read_clean
 from dnatune.fold_training import frames_at_prediction
 from dnatune.hardware import choose_precision
-from dnatune.inference import log_probabilities
+from dnatune.inference import score_records
 from dnatune.inputs import TokenInputs
 from dnatune.saved_models import load_model
-from dnatune.tasks import Task
+from dnatune.tasks import task
 from dnatune.tokens import Encoder, TokenSettings, TokenTable
 from dnatune.versions import version_warnings
 
@@ -36,34 +36,37 @@ class SavedModel:
     Raises UserError if the folder is not one; logs a warning if it was made with other versions.
     """
 
-    def __init__(self, folder: str | Path, task: Task) -> None:
+    def __init__(self, folder: str | Path) -> None:
         folder = Path(folder)
         if not (folder / "dnatune.json").is_file():
             raise UserError(f"{folder} is not a saved model of dnatune: it has no dnatune.json.")
         self.about: dict[str, Any] = files.read_json(folder / "dnatune.json")
         for sentence in version_warnings(self.about["versions"]):
             LOGGER.warning("Warning: %s", sentence)
-        self.model = load_model(folder).to("cuda" if torch.cuda.is_available() else "cpu")
+        self.task = task(**self.about["task"])
+        self.model = load_model(folder, self.task.per_base).to("cuda" if torch.cuda.is_available() else "cpu")
         names = self.model.config.id2label
         self.classes = [names[i] for i in range(len(names))]
         self.calibrator = files.read_json(folder / "calibration.json")
-        self.task = task
         self.encoder = saved_encoder(folder, self.about["tokens"])
         self.tokens = TokenSettings.of(self.about["settings"]["tokens"], self.encoder)
 
-    def probabilities(self, sequences: list[str]) -> tuple[np.ndarray, np.ndarray]:
-        """Return calibrated probabilities (sequences, classes) and the number of windows (sequences,)."""
+    def predict(self, sequences: list[str]) -> tuple[np.ndarray, np.ndarray]:
+        """Return calibrated predictions and the number of windows (sequences,).
+
+        Predictions are (sequences, outputs), or (bases of all sequences, outputs) for a task per base.
+        """
         table = TokenTable.of_sequences(sequences, self.encoder, self.tokens)
-        logits = log_probabilities(
+        scores = score_records(
             self.model,
             TokenInputs(table, self.encoder.pad_id),
             np.arange(len(sequences)),
             frames=frames_at_prediction(self.about["settings"], table),
-            classes=len(self.classes),
-            probabilities=self.task.probabilities,
+            outputs=len(self.classes),
+            task=self.task,
             precision=choose_precision("auto"),
         )
-        return calibration.apply(self.calibrator, logits), table.n_windows[:, 0]
+        return self.task.judging.calibrated(self.calibrator, scores), table.n_windows[:, 0]
 
 
 def saved_encoder(folder: Path, tokens: dict[str, Any]) -> Encoder:
@@ -87,10 +90,11 @@ def unusable(sequence: str, bounds: dict[str, Any]) -> str:
 
 
 def name_sequences(query: str | Path, model: SavedModel, bounds: dict[str, Any], top_k: int) -> pd.DataFrame:
-    """Return one row per query sequence: id, label, probability, the top k, length, windows, note.
+    """Return one row per query sequence: id, the task's columns (for classes label, probability, the top k),
+    length, windows, note.
 
-    ``probability`` is calibrated. Sequences outside the run's bounds get no label and a note. Raises UserError
-    if no sequence is usable.
+    Predictions are calibrated. Sequences outside the run's bounds get none and a note. Raises UserError if no
+    sequence is usable.
     """
     table = pd.DataFrame(read_clean(query), columns=["id", "sequence"])
     table["length"] = table["sequence"].str.len()
@@ -101,33 +105,17 @@ def name_sequences(query: str | Path, model: SavedModel, bounds: dict[str, Any],
             f"{query}: none of the {len(table)} sequences is usable ({table['note'].iloc[0]}); "
             "see the section filter of the configuration."
         )
-    k = min(top_k, len(model.classes))
     named: list[pd.DataFrame] = []
     for start in range(0, len(usable), SEQUENCES_AT_ONCE):
         rows = usable[start : start + SEQUENCES_AT_ONCE]
-        probabilities, windows = model.probabilities(table["sequence"].iloc[rows].tolist())
-        named.append(_name_rows(rows, probabilities, windows, model.classes, k, f"top_{top_k}"))
+        texts = table["sequence"].iloc[rows]
+        predicted, windows = model.predict(texts.tolist())
+        lengths = texts.str.len().to_numpy()
+        columns = model.task.judging.predictions(predicted, lengths, model.classes, model.calibrator, top_k)
+        named.append(columns.assign(windows=windows).set_axis(rows))
         LOGGER.info("%d of %d sequences named", start + len(rows), len(usable))
-    table = table.join(pd.concat(named))
+    answers = pd.concat(named)
+    table = table.join(answers)
     table["windows"] = table["windows"].astype("Int64")
-    return table[["id", "label", "probability", f"top_{top_k}", "length", "windows", "note"]]
-
-
-def _name_rows(
-    rows: np.ndarray, probabilities: np.ndarray, windows: np.ndarray, classes: list[str], k: int, column: str
-) -> pd.DataFrame:
-    best = np.argsort(-probabilities, axis=1, kind="stable")[:, :k]
-    values = np.take_along_axis(probabilities, best, axis=1)
-    listed = [
-        "; ".join(f"{classes[c]} ({p:.4f})" for c, p in zip(line, ps, strict=True))
-        for line, ps in zip(best, values, strict=True)
-    ]
-    return pd.DataFrame(
-        {
-            "label": [classes[c] for c in best[:, 0]],
-            "probability": values[:, 0],
-            column: listed,
-            "windows": windows,
-        },
-        index=rows,
-    )
+    columns = [column for column in answers.columns if column != "windows"]
+    return table[["id", *columns, "length", "windows", "note"]]

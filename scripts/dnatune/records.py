@@ -40,6 +40,7 @@ from dnatune.matching import (
     roles,
 )
 from dnatune.scan import Scan, scan_fasta
+from dnatune.tasks.base import LabelSource, Task
 
 __all__ = ["Columns", "Settings", "read_records"]
 
@@ -60,7 +61,7 @@ class Kept:
 
 
 def read_records(
-    settings: Settings, records_path: str | Path, removed_path: str | Path, summary_path: str | Path
+    settings: Settings, records_path: str | Path, removed_path: str | Path, summary_path: str | Path, task: Task
 ) -> dict[str, Any]:
     """Match, clean, filter and group; write records.parquet, removed.tsv, summary.json; return the summary.
 
@@ -74,7 +75,7 @@ def read_records(
         scan = scan_fasta(settings.sequences, cleaned)
         ledger = Ledger(scan.ids)
         drop_repeated_records(settings, ledger)
-        label_row = match_labels(tables, ledger)
+        label_row = match_labels(tables, ledger, task.empty_labels)
         _filter(settings, scan, ledger)
         rows = {
             "labels": label_row,
@@ -82,12 +83,21 @@ def read_records(
             "clusters": match_side(settings, tables.clusters, ledger, "no_cluster"),
         }
         _require_records(settings, ledger)
-        encoded = tables.labels[settings.columns.label].combine_chunks().dictionary_encode()
+        texts = tables.labels[settings.columns.label_name].combine_chunks()
+        task.labels.check(
+            LabelSource(settings.labels, settings.columns.label_name),
+            ledger.names(ledger.kept),
+            texts.take(pa.array(label_row[ledger.kept])),
+            scan.length[ledger.kept],
+        )
+        encoded = texts.dictionary_encode()
         label = _take(encoded.indices.to_numpy(), label_row)
         classes_read = len(np.unique(label[label_row >= 0]))
         conflicts = _conflicts(settings, ledger, scan.code, label)
         _require_records(settings, ledger)
         kept = _group(tables, ledger, scan.code, label, encoded.dictionary.to_pylist(), rows)
+        if task.classes:
+            _decide_known(settings, ledger, kept)
         _write(cleaned, records_path, kept, scan, tables)
     ledger.write(removed_path)
     conflicts["best_accuracy"] = best_accuracy(kept.sequence[kept.known], kept.label[kept.known])
@@ -146,7 +156,7 @@ def _group(
     names: list[str],
     rows: dict[str, np.ndarray | None],
 ) -> Kept:
-    """Find groups, take leaks over a given split out, decide which classes are known."""
+    """Find groups, take leaks over a given split out."""
     settings = tables.settings
     cluster = None
     if tables.clusters is not None:
@@ -168,7 +178,6 @@ def _group(
         known=np.ones(len(row), bool),
         rows={name: of[row] for name, of in rows.items() if of is not None},
     )
-    _decide_known(settings, ledger, kept)
     return kept
 
 
@@ -218,7 +227,7 @@ def _decide_known(settings: Settings, ledger: Ledger, kept: Kept) -> None:
         )
     if len(known) == 1:
         raise UserError(
-            f"Only one class is left, '{kept.names[known[0]]}' of column '{settings.columns.label}' in "
+            f"Only one class is left, '{kept.names[known[0]]}' of column '{settings.columns.label_name}' in "
             f"{settings.labels}; telling classes apart needs at least two."
         )
 
@@ -227,7 +236,7 @@ def _write(cleaned: Path, path: str | Path, kept: Kept, scan: Scan, tables: Tabl
     """Second pass: the cleaned sequences of the kept records, with their columns, in row groups."""
     rows_of = kept.rows["labels"]
     columns: dict[str, Callable[[slice], pa.Array]] = {
-        "label": lambda s: _texts(tables.labels[tables.settings.columns.label], rows_of[s]),
+        "label": lambda s: _texts(tables.labels[tables.settings.columns.label_name], rows_of[s]),
         "length": lambda s: pa.array(scan.length[kept.row[s]]),
         "n_count": lambda s: pa.array(scan.n_count[kept.row[s]]),
         "split": lambda s: _role_texts(kept, s),

@@ -15,24 +15,13 @@ from typing import Any
 
 import pandas as pd
 import yaml
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from dnatune import report_files, report_tables, report_words
-from dnatune.errors import UserError
-from dnatune.report_words import Estimate, Sentence
-
-HEADLINE = ("accuracy", "f1_macro", "pr_auc_macro", "log_loss")
-FIGURES = {
-    "class_balance": "Class balance",
-    "folds": "Records of each role in each fold",
-    "model_comparison": "Models against baselines on the test parts",
-    "learning_curves": "Learning curves with the train-validation gap",
-    "precision_recall": "Precision-recall curves on the test parts",
-    "reliability": "Reliability before and after calibration",
-    "confusions": "The most frequent confusions",
-    "per_class_f1_vs_size": "F1 of each class against its size",
-}
+from dnatune.report_contents import FIGURES, SECTIONS
+from dnatune.report_words import Estimate
+from dnatune.tasks.base import Task
 
 
 @dataclass
@@ -52,8 +41,9 @@ class Run:
     paired: pd.DataFrame
     language_models: Sequence[str]
     baselines: Sequence[str]
+    task: Task
     history: pd.DataFrame = field(default_factory=pd.DataFrame)
-    confusions: pd.DataFrame = field(default_factory=pd.DataFrame)
+    fold_tables: Mapping[str, pd.DataFrame] = field(default_factory=dict)
     benchmarks: pd.DataFrame = field(default_factory=pd.DataFrame)
     unknowns: pd.DataFrame = field(default_factory=pd.DataFrame)
     runs: Sequence[Mapping[str, Any]] = ()
@@ -68,7 +58,7 @@ class Run:
     @property
     def best(self) -> str | None:
         """The language model the answer speaks of, chosen on validation; with none, the best baseline."""
-        return report_tables.best_model(self.metrics, self.language_models or self.baselines)
+        return report_tables.best_model(self.metrics, self.language_models or self.baselines, self.task)
 
 
 def caption(path: str | Path) -> str:
@@ -81,47 +71,11 @@ def as_data_uri(path: str | Path) -> str:
     return "data:image/svg+xml;base64," + base64.b64encode(Path(path).read_bytes()).decode("ascii")
 
 
-def answer(run: Run) -> list[Sentence]:
-    """Return the answer in words: data, accuracy, certainty, baselines, overfitting, imbalance."""
-    classes = len(run.label_map.get("label2id") or {})
-    sentences = [report_words.data_sentence(run.summary, classes)]
-    if run.best is None:
-        return [*sentences, Sentence("How well are they told apart?", "No model was run.")]
-    nothing = Estimate(math.nan)
-    own, raw = (report_tables.estimates(run.comparison, run.best, s) for s in ("calibrated", "raw"))
-    language = run.best in run.language_models
-    who = f"The language model {run.best}" if language else f"The baseline {run.best}"
-    if language and len(run.language_models) > 1:
-        who = f"The best of {len(run.language_models)} language models on validation, {run.best},"
-    sentences += [
-        report_words.accuracy_sentence(
-            who, own.get("accuracy", nothing), own.get("f1_macro", nothing), majority_share(run.labels_summary)
-        ),
-        report_words.certainty_sentence(raw.get("ece", nothing), own.get("ece", nothing), own.get("log_loss", nothing)),
-    ]
-    if language:
-        rivals = {name: report_tables.estimates(run.comparison, name) for name in run.baselines}
-        gaps = [entry.get("gap") for entry in run.runs if entry["model"] == run.best]
-        sentences += [
-            report_words.baseline_sentence(run.best, rivals, own, run.paired),
-            report_words.overfitting_sentence(gaps, report_tables.rises(run.history, run.best)),
-        ]
-    if run.labels_summary.get("statement"):
-        sentences.append(Sentence("Are the classes even?", str(run.labels_summary["statement"])))
-    return sentences
-
-
-def majority_share(labels_summary: Mapping[str, Any]) -> float:
-    """Return the share of the largest class, NaN where it is not known."""
-    share = labels_summary.get("majority_share")
-    return math.nan if share is None else float(share)
-
-
 def big_numbers(run: Run) -> list[dict[str, str]]:
     """Return the four headline numbers of the best model with their spread in words."""
     own = report_tables.estimates(run.comparison, run.best) if run.best else {}
     rows = []
-    for name in HEADLINE:
+    for name in run.task.headline:
         value, words = own.get(name, Estimate(math.nan, folds=0)), report_words.metric(name)
         rows.append(
             {
@@ -138,18 +92,9 @@ def big_numbers(run: Run) -> list[dict[str, str]]:
 def model_rows(run: Run) -> list[dict[str, Any]]:
     """Return one row per model and stage for the table of models against baselines."""
     table = run.comparison[run.comparison["split"] == "test"]
-    top = sorted({m for m in table["metric"] if m.startswith("top_") and m.endswith("_accuracy")})
-    shown = [
-        "accuracy",
-        "f1_macro",
-        "pr_auc_macro",
-        "log_loss",
-        "ece",
-        *top[:1],
-        "mcc",
-        "roc_auc_macro",
-        "brier",
-    ]
+    there = set(table["metric"])
+    top = sorted(m for m in there if m.startswith("top_") and m.endswith("_accuracy"))
+    shown = [m for name in run.task.shown for m in (top[:1] if name == "top_k_accuracy" else [name]) if m in there]
     rows = []
     for model in dict.fromkeys([*run.language_models, *run.baselines, *table["model"]]):
         stages = {stage: report_tables.estimates(run.comparison, model, stage) for stage in ("raw", "calibrated")}
@@ -169,14 +114,13 @@ def model_rows(run: Run) -> list[dict[str, Any]]:
     return [{"columns": [(name, report_words.metric(name)) for name in shown], "rows": rows}]
 
 
-def tables(run: Run, top_k: int = 50) -> dict[str, pd.DataFrame]:
+def tables(run: Run) -> dict[str, pd.DataFrame]:
     """Return the tables that are also written as report/tables/<name>.tsv."""
     return {
         "models": report_tables.models(run.comparison, run.language_models, run.calibrations),
-        "per_class": report_tables.per_class(run.metrics, run.balance, run.best),
         "removed_reasons": report_tables.removed_reasons(run.summary, run.removed),
-        "confusions": report_tables.confusions(run.confusions, run.best, top_k),
         "time_and_memory": report_tables.time_and_memory(run.runs, run.benchmarks),
+        **run.task.report.tables(run),
     }
 
 
@@ -191,7 +135,13 @@ def versions(run: Run) -> dict[str, str]:
 
 def render(run: Run, template: str | Path, css: str | Path, js: str | Path) -> str:
     """Return the whole report as HTML. Every value from data or config is escaped by the template engine."""
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment = Environment(
+        loader=FileSystemLoader(Path(template).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
     environment.filters.update(
         number=report_words.number,
         percent=report_words.percent,
@@ -199,25 +149,23 @@ def render(run: Run, template: str | Path, css: str | Path, js: str | Path) -> s
         seconds=_seconds,
         gap=lambda value: "" if value is None or _missing(value) else value,
     )
-    unknown = [name for name in run.figures if name not in FIGURES]
-    if unknown:
-        raise UserError(f"unknown figure '{unknown[0]}', expected one of: {', '.join(FIGURES)}.")
     figures = {
         name: {
-            "title": title,
+            "title": FIGURES[name],
             "source": as_data_uri(run.figures[name]),
-            "caption": run.captions.get(name, title + "."),
+            "caption": run.captions.get(name, FIGURES[name] + "."),
         }
-        for name, title in FIGURES.items()
+        for name in run.task.figures
         if name in run.figures
     }
     models = sorted(
         {entry["model"] for entry in run.runs if entry.get("gap") is not None},
         key=list(run.language_models).index,
     )
-    return environment.from_string(Path(template).read_text("utf-8")).render(
+    return environment.get_template(Path(template).name).render(
         run=run,
-        answer=answer(run),
+        sections=[SECTIONS[name] for name in run.task.sections if name != "unknowns" or len(run.unknowns)],
+        answer=run.task.report.answer(run),
         big_numbers=big_numbers(run),
         figures=figures,
         tables={name: table.to_dict("records") for name, table in tables(run).items()},

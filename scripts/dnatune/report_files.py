@@ -15,6 +15,7 @@ import pandas as pd
 
 from dnatune.errors import UserError
 from dnatune.files import read_json
+from dnatune.tasks.base import Task
 
 NAMED_TEXT = ("id", "class", "label", "truth", "predicted", "model", "split", "stage", "metric", "reason")
 
@@ -124,13 +125,12 @@ def _pooled(bins: list[pd.DataFrame]) -> pd.DataFrame:
     return total
 
 
-def unknowns(paths: Iterable[str | Path], model: str | None) -> pd.DataFrame:
+def unknowns(paths: Iterable[str | Path], model: str | None, task: Task) -> pd.DataFrame:
     """Return model, fold, role (unknown, test), records, mean_top_probability of one model's scores.npz.
 
     Probabilities are calibrated by the calibration.json beside each scores file. Folds without records of
     unknown classes give no rows; other models' files are not opened.
     """
-    from dnatune import calibration
     from dnatune.scores import Scores
 
     rows = []
@@ -145,7 +145,7 @@ def unknowns(paths: Iterable[str | Path], model: str | None) -> pd.DataFrame:
         for role in ("unknown", "test"):
             logits = scores.part(role).logits
             if len(logits):
-                top = calibration.apply(calibrator, logits).max(axis=1)
+                top = task.judging.calibrated(calibrator, logits).max(axis=1)
                 rows.append((where.model, where.fold, role, len(top), float(top.mean())))
     return pd.DataFrame(rows, columns=["model", "fold", "role", "records", "mean_top_probability"])
 

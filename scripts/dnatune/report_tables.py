@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from dnatune.report_words import Estimate
+from dnatune.tasks.base import Task
 
 PER_CLASS = ("precision", "recall", "f1", "pr_auc")
 REASONS = {
@@ -33,22 +34,23 @@ REASONS = {
 }
 
 
-def best_model(metrics: pd.DataFrame, candidates: Sequence[str]) -> str | None:
-    """Return the candidate with the highest mean macro PR-AUC on validation (raw: calibration uses it).
+def best_model(metrics: pd.DataFrame, candidates: Sequence[str], task: Task) -> str | None:
+    """Return the candidate with the best mean of the task's ``best_by`` on validation (raw: calibration uses it).
 
     Test figures never take part in the choice. With no validation figures, the first candidate; with no
     candidates, None.
     """
     mine = metrics[
         (metrics["split"] == "validation")
-        & (metrics["metric"] == "pr_auc_macro")
+        & (metrics["metric"] == task.best_by)
         & (metrics["class"] == "all")
         & metrics["model"].isin(list(candidates))
     ]
     raw = mine[mine["stage"] == "raw"]
     means = (raw if len(raw) else mine).groupby("model")["value"].mean().dropna()
     if len(means):
-        return str(means.sort_index().idxmax())
+        means = means.sort_index()
+        return str(means.idxmax() if task.curve[task.best_by] else means.idxmin())
     return candidates[0] if candidates else None
 
 
@@ -186,13 +188,14 @@ def notes(calibrations: Sequence[Mapping[str, Any]]) -> list[str]:
     return [f"{model}, fold {', '.join(folds)}: {note}" for (model, note), folds in found.items()]
 
 
-def rises(history: pd.DataFrame, model: str | None) -> list[float]:
-    """Return, per fold, the last validation log loss divided by the lowest one."""
-    if history.empty or "validation_log_loss" not in history:
+def rises(history: pd.DataFrame, model: str | None, metric: str = "log_loss") -> list[float]:
+    """Return, per fold, the last validation loss (``metric``) divided by the lowest one."""
+    column = f"validation_{metric}"
+    if history.empty or column not in history:
         return []
     found = []
     for _, fold in history[history["model"] == model].groupby("fold"):
-        loss = fold.sort_values("step")["validation_log_loss"].dropna()
+        loss = fold.sort_values("step")[column].dropna()
         if len(loss) and loss.min() > 0:
             found.append(float(loss.iloc[-1] / loss.min()))
     return found

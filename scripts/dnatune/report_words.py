@@ -75,6 +75,11 @@ METRICS: dict[str, Metric] = {
         "0.02 means 2 percentage points off. 0 is perfect.",
         more_is_better=False,
     ),
+    "precision_positive": Metric("Precision, positive", "Of the sequences called positive, the share that truly are."),
+    "recall_positive": Metric("Recall, positive", "Of the positive sequences, the share that is found (sensitivity)."),
+    "f1_positive": Metric("F1, positive", "The balance (harmonic mean) of precision and recall of the positive name."),
+    "pr_auc_positive": Metric("PR-AUC, positive", "Area under the precision-recall curve of the positive name."),
+    "specificity": Metric("Specificity", "Of the negative sequences, the share that is called negative."),
     "classes_present": Metric("Classes tested", "Classes with at least one test sequence in the fold."),
     "records": Metric("Sequences tested", "Number of test sequences in the fold."),
     "support": Metric("Tested", "Test sequences of the class, all folds together."),
@@ -224,15 +229,16 @@ def baseline_sentence(
     baselines: Mapping[str, Mapping[str, Estimate]],
     own: Mapping[str, Estimate],
     tests: pd.DataFrame,
+    counts: Sequence[str] = ("accuracy", "pr_auc_macro", "log_loss"),
 ) -> Sentence:
-    """Say plainly whether a baseline does better than ``model``, on accuracy, PR-AUC and log loss.
+    """Say plainly whether a baseline does better than ``model``, on the metrics that count.
 
     ``baselines`` gives each baseline's calibrated test estimates by metric, ``own`` those of the model. On
     each metric the strongest baseline is the opponent: the choice favours the baselines, never the model.
     """
     question = "Is a language model worth it here?"
     parts, won, lost, behind = [], 0, 0, 0
-    for name in ("accuracy", "pr_auc_macro", "log_loss"):
+    for name in counts:
         words = metric(name)
         rivals = {b: e[name].mean for b, e in baselines.items() if name in e and math.isfinite(e[name].mean)}
         if not rivals or name not in own or not math.isfinite(own[name].mean):
@@ -259,7 +265,9 @@ def baseline_sentence(
     if lost and not won:
         head = "No, not on this evidence: a classical method does better."
     elif won and not lost:
-        head = "Yes: it does better than every baseline" + (" on all three." if won == 3 else " where they differ.")
+        head = "Yes: it does better than every baseline" + (
+            " on all counts." if won == len(counts) else " where they differ."
+        )
     elif won:
         head = "It depends on what you need: it wins on one count and loses on another."
     elif behind == len(parts):
@@ -269,10 +277,10 @@ def baseline_sentence(
     return Sentence(question, f"{head} {'. '.join(parts)}. (Paired over the same folds.)")
 
 
-def overfitting_sentence(gaps: Sequence[float], rises: Sequence[float]) -> Sentence:
+def overfitting_sentence(gaps: Sequence[float], rises: Sequence[float], measured: str = "macro PR-AUC") -> Sentence:
     """Say how much better the model is on what it learned from.
 
-    ``gaps``: macro PR-AUC on train minus validation at the chosen epoch, one per fold. ``rises``: validation
+    ``gaps``: what was ``measured`` on train minus validation at the chosen epoch, one per fold. ``rises``: validation
     log loss at the last evaluation divided by its lowest value, one per fold.
     """
     question = "Did it learn by heart?"
@@ -283,7 +291,7 @@ def overfitting_sentence(gaps: Sequence[float], rises: Sequence[float]) -> Sente
     gap = sum(gaps) / len(gaps)
     text = (
         "Hardly" if gap < 0.03 else "A little" if gap < 0.1 else "Yes, clearly"
-    ) + f": at the chosen epoch, macro PR-AUC is {abs(gap):.3f} {'higher' if gap >= 0 else 'lower'} on the "
+    ) + f": at the chosen epoch, {measured} is {abs(gap):.3f} {'higher' if gap >= 0 else 'lower'} on the "
     text += "training sequences than on the validation sequences it had not seen (mean over folds)."
     if rises and (rise := sum(rises) / len(rises)) > 1.05:
         text += f" By the end of training the validation loss was {percent(rise - 1, 0)} above its lowest point: "

@@ -16,14 +16,11 @@ MEGABATCH = 50  # batches sorted by length together: little padding, and the ord
 
 
 class TrainingRecords(Dataset):
-    """Item i: (token row, class id) of training record i; frame and window are drawn anew in each epoch."""
+    """Item i: (token row, record) of training record i; frame and window are drawn anew in each epoch."""
 
-    def __init__(
-        self, table: TokenTable, records: np.ndarray, class_ids: np.ndarray, random_frame: bool, seed: int
-    ) -> None:
+    def __init__(self, table: TokenTable, records: np.ndarray, random_frame: bool, seed: int) -> None:
         self.table = table
         self.records = records
-        self.class_ids = class_ids
         self.random_frame = random_frame
         self.seed = seed
         self.set_epoch(0)
@@ -42,7 +39,7 @@ class TrainingRecords(Dataset):
         return len(self.records)
 
     def __getitem__(self, index: int) -> tuple[int, int]:
-        return int(self.rows[index]), int(self.class_ids[index])
+        return int(self.rows[index]), int(self.records[index])
 
     def lengths(self) -> np.ndarray:
         """Return the tokens (records,) of each record's first row; other frames differ by a few at most."""
@@ -90,11 +87,6 @@ class LengthGroupedBatches:
             batches += [together[i : i + self.batch_size] for i in range(0, len(together), self.batch_size)]
         for index in rng.permutation(len(batches)):
             yield batches[index].tolist()
-
-
-def balancing_weights(class_ids: np.ndarray) -> np.ndarray:
-    """Return a sampling weight (n,) per record so that every class is drawn equally often."""
-    return 1.0 / np.bincount(class_ids)[class_ids]
 
 
 def stratified_sample(class_ids: np.ndarray, size: int, seed: int) -> np.ndarray:

@@ -8,12 +8,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from scipy.special import log_softmax, softmax
 
 from dnatune.errors import UserError
 from dnatune.files import whole
+from dnatune.per_base import PerBase
 
 # Cells of one block of rows: 4 million float64 are 32 MiB, so the temporaries stay far below a table.
 BLOCK_CELLS = 4_000_000
@@ -21,12 +23,13 @@ BLOCK_CELLS = 4_000_000
 
 @dataclass(frozen=True)
 class Scores:
-    """Logits with what they belong to: one row for each record that was scored.
+    """Scores with what they belong to: one row for each record that was scored, or for each base of it.
 
-    ``id`` and ``role`` are text (n,), role is validation, test or unknown; ``label`` is the class id (n,),
-    -1 where the record's class was not trained; ``logits`` are float32 (n, classes), softmax over the
-    classes gives the probabilities. ``group`` (n,) numbers what belongs together (identical sequences,
-    clusters); by default every record stands alone.
+    ``id`` and ``role`` are text (n,), role is validation, test or unknown; ``label`` (n, ...) the task's targets,
+    for classes the class id (n,), -1 where the record's class was not trained; ``logits`` are float32 (n, outputs),
+    for classes their softmax gives the probabilities. ``group`` (n,) numbers what belongs together (identical
+    sequences, clusters); by default every record stands alone. Where a record has a label per base, ``counts``
+    (n,) says how many, and ``label`` and ``logits`` have a row per base, record after record.
     """
 
     id: np.ndarray
@@ -34,20 +37,47 @@ class Scores:
     label: np.ndarray
     logits: np.ndarray
     group: np.ndarray | None = None
+    counts: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         if self.group is None:
-            object.__setattr__(self, "group", np.arange(len(self.label)))
-        sizes = {len(self.id), len(self.role), len(self.label), len(self.logits)}
+            object.__setattr__(self, "group", np.arange(len(self.id)))
+        rows = len(self.id) if self.counts is None else int(self.counts.sum())
+        sizes = {len(self.id), len(self.role), len(self.label) - rows + len(self.id)}
+        sizes.add(len(self.logits) - rows + len(self.id))
         if len(sizes) != 1 or self.logits.ndim != 2:
             raise ValueError(f"scores need one row per id, found lengths {sorted(sizes)}")
+
+    @classmethod
+    def of(cls, ids: np.ndarray, roles: np.ndarray, targets: Any, logits: np.ndarray, groups: np.ndarray) -> Scores:
+        """Build from a task's targets of the same records: an array, or values per base."""
+        if isinstance(targets, PerBase):
+            return cls(ids, roles, targets.values, logits, groups, targets.counts)
+        return cls(ids, roles, targets, logits, groups)
+
+    @property
+    def group_of_row(self) -> np.ndarray:
+        """The group of each row of ``logits``."""
+        return self.group if self.counts is None else np.repeat(self.group, self.counts)
+
+    @staticmethod
+    def joined(parts: list[Scores]) -> Scores:
+        """Return several scores as one, in their order."""
+        names = ("id", "role", "label", "logits", "group")
+        arrays = [np.concatenate([getattr(part, name) for part in parts]) for name in names]
+        counts = None if parts[0].counts is None else np.concatenate([part.counts for part in parts])
+        return Scores(*arrays, counts)
 
     def part(self, role: str) -> Scores:
         """Return the rows of one role, in their order; no rows is a valid part."""
         rows = self.role == role
         if rows.all():
             return self
-        return Scores(self.id[rows], self.role[rows], self.label[rows], self.logits[rows], self.group[rows])
+        if self.counts is None:
+            return Scores(self.id[rows], self.role[rows], self.label[rows], self.logits[rows], self.group[rows])
+        inside = np.repeat(rows, self.counts)
+        kept = (self.id[rows], self.role[rows], self.label[inside], self.logits[inside])
+        return Scores(*kept, self.group[rows], self.counts[rows])
 
     def save(self, path: str | Path) -> None:
         """Write an npz file (not compressed: logits hardly shrink), whole or not at all."""
@@ -56,9 +86,10 @@ class Scores:
                 partial,
                 id=np.asarray(self.id, dtype=np.str_),
                 role=np.asarray(self.role, dtype=np.str_),
-                label=np.asarray(self.label, dtype=np.int64),
+                label=np.asarray(self.label),
                 logits=np.asarray(self.logits, dtype=np.float32),
                 group=np.asarray(self.group, dtype=np.int64),
+                **({} if self.counts is None else {"counts": np.asarray(self.counts, dtype=np.int64)}),
             )
 
     @staticmethod
@@ -66,7 +97,8 @@ class Scores:
         """Read what ``save`` wrote. Raises ``UserError`` where the file is not such a file."""
         try:
             with np.load(path, allow_pickle=False) as stored:
-                return Scores(*(stored[key] for key in ("id", "role", "label", "logits", "group")))
+                arrays = [stored[key] for key in ("id", "role", "label", "logits", "group")]
+                return Scores(*arrays, stored.get("counts"))
         except (OSError, ValueError, KeyError) as reason:
             raise UserError(
                 f"{path}: not a readable scores file ({reason}); expected an npz with id, role, label and "

@@ -9,25 +9,29 @@ from __future__ import annotations
 
 import ast
 import hashlib
+from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 
 LIBRARY = Path(__file__).resolve().parent
 
 
-def source_version(script: str | Path) -> str:
-    """Return 12 hexadecimal digits for the code of ``script`` and all ``dnatune`` modules it imports."""
+def source_version(script: str | Path, modules: Iterable[str] = ()) -> str:
+    """Return 12 hexadecimal digits for the code of ``script`` and all ``dnatune`` modules it imports.
+
+    ``modules`` are those it loads by name: the parts of the run's task.
+    """
     digest = hashlib.sha256()
-    for path in sorted(reached_modules(Path(script))):
+    for path in sorted(reached_modules(Path(script), modules)):
         digest.update(path.name.encode())
         digest.update(_tree(path)[0].encode())
     return digest.hexdigest()[:12]
 
 
-def reached_modules(script: Path) -> set[Path]:
+def reached_modules(script: Path, modules: Iterable[str] = ()) -> set[Path]:
     """Return the files of all library modules that ``script`` imports, directly or through others."""
     reached: set[Path] = set()
-    waiting = list(_tree(script)[1])
+    waiting = [*_tree(script)[1], *(file for name in modules if (file := _file_of(name)))]
     while waiting:
         path = waiting.pop()
         if path not in reached:
@@ -40,11 +44,17 @@ def reached_modules(script: Path) -> set[Path]:
 def _tree(path: Path) -> tuple[str, tuple[Path, ...]]:
     tree = ast.parse(path.read_text("utf-8"))
     imported: list[Path] = []
+    # What only a type checker imports is no code that runs.
+    tree.body = [node for node in tree.body if not (isinstance(node, ast.If) and _is_type_checking(node.test))]
     for node in ast.walk(tree):
         imported += [file for name in _names(node, path) if (file := _file_of(name))]
         if isinstance(node, (ast.Module, ast.FunctionDef, ast.ClassDef)) and ast.get_docstring(node) is not None:
             node.body = node.body[1:] or [ast.Pass()]
     return ast.dump(tree), tuple(imported)
+
+
+def _is_type_checking(test: ast.expr) -> bool:
+    return isinstance(test, ast.Name) and test.id == "TYPE_CHECKING"
 
 
 def _names(node: ast.AST, path: Path) -> list[str]:

@@ -25,42 +25,27 @@ from transformers.trainer_callback import TrainerState
 from dnatune import checkpoints
 from dnatune.callbacks import EarlyStopping, Progress, StopAfter
 from dnatune.hardware import choose_precision, peak_gpu_memory_mib, peak_memory_mib
-from dnatune.inference import log_probabilities
+from dnatune.inference import score_records
 from dnatune.inputs import Inputs, TrainingCollator
-from dnatune.sampling import LengthGroupedBatches, TrainingRecords, balancing_weights, stratified_sample
-from dnatune.tasks import Task
+from dnatune.sampling import LengthGroupedBatches, TrainingRecords, stratified_sample
+from dnatune.tasks.base import Task
 
 LOGGER = logging.getLogger("dnatune")
-GREATER_IS_BETTER = {"pr_auc_macro": True, "accuracy": True, "f1_macro": True, "log_loss": False}
-HISTORY_COLUMNS = [
-    "step",
-    "epoch",
-    "learning_rate",
-    "train_loss",
-    "train_log_loss",
-    "validation_log_loss",
-    "train_pr_auc_macro",
-    "validation_pr_auc_macro",
-    "train_accuracy",
-    "validation_accuracy",
-    "train_f1_macro",
-    "validation_f1_macro",
-    "seconds",
-]
 
 
 @dataclass(frozen=True)
 class TrainingData:
-    """The records a model learns from and is chosen by: row numbers into the token table, and class ids of all.
+    """The records a model learns from and is chosen by: row numbers into the token table, and targets of all.
 
     ``validation`` may be empty (the refit on all data): then nothing is chosen and the last weights stay.
+    ``outputs`` is the number of classes, labels or values.
     """
 
     inputs: Inputs
-    labels: np.ndarray
+    targets: Any
     train: np.ndarray
     validation: np.ndarray
-    classes: int
+    outputs: int
 
 
 @dataclass(frozen=True)
@@ -91,8 +76,9 @@ def train(
     # Weights are drawn from one seed for all folds, the order of batches from one for each.
     set_seed(seed)
     precision = choose_precision(settings["precision"])
-    dataset = TrainingRecords(data.inputs.table, data.train, data.labels[data.train], random_frame, seed)
-    arguments = training_arguments(settings, folder, precision, len(dataset), len(data.validation) > 0, seed)
+    dataset = TrainingRecords(data.inputs.table, data.train, random_frame, seed)
+    better = task.curve[settings["metric"]] if len(data.validation) else None
+    arguments = training_arguments(settings, folder, precision, len(dataset), better, seed)
     trainer = FoldTrainer(model, arguments, dataset, data, settings, task, precision)
     trainer.remove_callback(PrinterCallback)
     trainer.add_callback(checkpoints.MarkComplete())
@@ -110,21 +96,22 @@ def train(
     else:
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     seconds = time.perf_counter() - start
-    history = history_table(trainer.state.log_history)
+    history = history_table(trainer.state.log_history, list(task.curve))
     return Trained(trainer.model, history, _run_record(trainer, history, precision, seconds, checkpoint, settings))
 
 
 def training_arguments(
-    settings: dict[str, Any], folder: Path, precision: str, records: int, choose: bool, seed: int
+    settings: dict[str, Any], folder: Path, precision: str, records: int, greater_is_better: bool | None, seed: int
 ) -> TrainingArguments:
-    """Translate the ``training`` section to transformers' arguments."""
+    """Translate the ``training`` section to transformers' arguments; without a metric's way nothing is chosen."""
+    choose = greater_is_better is not None
     steps_per_epoch = math.ceil(math.ceil(records / settings["batch_size"]) / settings["gradient_accumulation"])
     total_steps = steps_per_epoch * settings["epochs"]
     interval = min(total_steps, max(1, round(settings["evaluate_every"] * steps_per_epoch)))
     chosen = {
         "load_best_model_at_end": True,
         "metric_for_best_model": "validation_choice",
-        "greater_is_better": GREATER_IS_BETTER[settings["metric"]],
+        "greater_is_better": greater_is_better,
     }
     arguments = TrainingArguments(
         output_dir=str(folder),
@@ -180,7 +167,7 @@ class FoldTrainer(Trainer):
             args=arguments,
             train_dataset=dataset,
             eval_dataset=dataset if len(data.validation) else None,  # unused: evaluate() below has its own
-            data_collator=TrainingCollator(data.inputs),
+            data_collator=TrainingCollator(data.inputs, data.targets, task),
         )
         # The loss is a mean over the batch; without this, accumulated batches would count as their sum.
         self.model_accepts_loss_kwargs = False
@@ -188,15 +175,16 @@ class FoldTrainer(Trainer):
         self.settings = settings
         self.task = task
         self.precision = precision
-        train_labels = data.labels[data.train]
-        self.loss = task.loss(settings, np.bincount(train_labels, minlength=data.classes))
+        train_targets = data.targets[data.train]
+        self.loss = task.learning.loss(settings, train_targets, data.outputs)
         sample = settings["train_sample"] or max(1, len(data.validation))
         self.curve_records = {
-            "train": data.train[stratified_sample(train_labels, sample, arguments.seed)],
+            "train": data.train[stratified_sample(task.labels.strata(train_targets), sample, arguments.seed)],
             "validation": data.validation,
         }
         self.started = time.perf_counter()
-        self.balanced = settings["imbalance"] == "balanced_sampling"
+        balanced = settings["imbalance"] == "balanced_sampling"
+        self.sampling_weights = task.labels.sampling_weights(train_targets) if balanced else None
 
     def load_finished(self, checkpoint: Path) -> None:
         """Take over a training that had ended when its job was killed."""
@@ -217,8 +205,8 @@ class FoldTrainer(Trainer):
     def get_train_dataloader(self) -> DataLoader:
         """Return batches of similar length."""
         dataset = self.train_dataset
-        weights = balancing_weights(dataset.class_ids) if self.balanced else None
-        batches = LengthGroupedBatches(dataset.lengths(), self.args.train_batch_size, self.args.seed, weights, dataset)
+        size, weights = self.args.train_batch_size, self.sampling_weights
+        batches = LengthGroupedBatches(dataset.lengths(), size, self.args.seed, weights, dataset)
         loader = DataLoader(
             dataset,
             batch_sampler=batches,
@@ -266,31 +254,35 @@ class FoldTrainer(Trainer):
         """
         metrics: dict[str, float] = {}
         for part, records in self.curve_records.items():
-            scores = log_probabilities(
+            scores = score_records(
                 self.model,
                 self.data.inputs,
                 records,
                 frames=1,
-                classes=self.data.classes,
-                probabilities=self.task.probabilities,
+                outputs=self.data.outputs,
+                task=self.task,
                 precision=self.precision,
             )
-            for name, value in self.task.curve_metrics(scores, self.data.labels[records]).items():
+            for name, value in self.task.learning.curve_metrics(scores, self.data.targets[records]).items():
                 metrics[f"{metric_key_prefix}_{part}_{name}"] = value
-        metrics[f"{metric_key_prefix}_validation_choice"] = choice(metrics, metric_key_prefix, self.settings["metric"])
+        metrics[f"{metric_key_prefix}_validation_choice"] = choice(
+            metrics, f"{metric_key_prefix}_validation_", self.settings["metric"], self.task
+        )
         metrics[f"{metric_key_prefix}_seconds"] = time.perf_counter() - self.started
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
 
 
-def choice(metrics: dict[str, float], prefix: str, metric: str) -> float:
-    """Return the figure that chooses the best evaluation: the metric, ties broken by the log loss.
+def choice(metrics: dict[str, float], prefix: str, metric: str, task: Task) -> float:
+    """Return the figure that chooses the best evaluation: the metric, ties broken by the task's loss.
 
     On a small validation part PR-AUC and accuracy stand still while the probabilities still get better.
     """
-    value, log_loss = (metrics[f"{prefix}_validation_{name}"] for name in (metric, "log_loss"))
-    return value if metric == "log_loss" else value - 1e-6 * min(log_loss, 100.0)
+    value, loss = metrics[prefix + metric], metrics[prefix + task.tie_break]
+    if not task.curve[metric]:
+        return value
+    return value - 1e-6 * min(loss, 100.0)
 
 
 def is_head(module_name: str) -> bool:
@@ -298,8 +290,14 @@ def is_head(module_name: str) -> bool:
     return any(part in ("classifier", "score") for part in module_name.split("."))
 
 
-def history_table(log_history: list[dict[str, float]]) -> pd.DataFrame:
-    """Join the trainer's log entries to one row per evaluation (HISTORY_COLUMNS first, then other metrics)."""
+def history_columns(curve: list[str]) -> list[str]:
+    """Return the columns of history.tsv for the metrics of a task's learning curve."""
+    measured = [f"{part}_{metric}" for metric in curve for part in ("train", "validation")]
+    return ["step", "epoch", "learning_rate", "train_loss", *measured, "seconds"]
+
+
+def history_table(log_history: list[dict[str, float]], curve: list[str]) -> pd.DataFrame:
+    """Join the trainer's log entries to one row per evaluation, with the columns of ``history_columns``."""
     rows: dict[int, dict[str, float]] = {}
     for entry in log_history:
         if "train_runtime" in entry:
@@ -312,7 +310,7 @@ def history_table(log_history: list[dict[str, float]]) -> pd.DataFrame:
                 row["train_loss"] = value
             elif key.startswith("eval_"):
                 row[key.removeprefix("eval_")] = value
-    return pd.DataFrame(list(rows.values())).reindex(columns=HISTORY_COLUMNS)
+    return pd.DataFrame(list(rows.values())).reindex(columns=history_columns(curve))
 
 
 def _run_record(
@@ -327,7 +325,7 @@ def _run_record(
     done = state.global_step - (checkpoints.step_of(checkpoint) if checkpoint else 0)
     best = history[history["step"] == (state.best_global_step or state.global_step)]
     chosen = best.get(f"validation_{settings['metric']}")
-    gap = best["train_pr_auc_macro"] - best["validation_pr_auc_macro"]
+    gap = best[f"train_{trainer.task.gap}"] - best[f"validation_{trainer.task.gap}"]
     return {
         "precision": precision,
         "parameters": sum(p.numel() for p in trainer.model.parameters()),

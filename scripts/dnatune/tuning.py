@@ -18,6 +18,7 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 
 from dnatune.backbones import find_backbone
 from dnatune.backbones.base import Backbone, head_modules
+from dnatune.backbones.modeling_heads import make_head
 from dnatune.errors import UserError
 
 LOGGER = logging.getLogger("dnatune")
@@ -26,7 +27,7 @@ LOGGER = logging.getLogger("dnatune")
 class LinearHead(nn.Module):
     """The head of a probe: dropout and one linear layer on embeddings (batch, hidden)."""
 
-    def __init__(self, classifier: nn.Linear, dropout: float) -> None:
+    def __init__(self, classifier: nn.Module, dropout: float) -> None:
         super().__init__()
         self.dropout = nn.Dropout(dropout)
         self.classifier = classifier
@@ -56,7 +57,7 @@ def base_model(settings: dict[str, Any], labels: dict[str, int], seed: int) -> P
     set_seed(seed)
     backbone = backbone_of(settings)
     pooling = settings["pooling"] or backbone.pooling
-    return backbone.model(labels, pooling, settings["head_dropout"])
+    return backbone.model(labels, pooling, settings["head_dropout"], settings.get("head"))
 
 
 def _build_full(settings: dict[str, Any], labels: dict[str, int], seed: int, width: int | None) -> nn.Module:
@@ -118,10 +119,8 @@ def _restore_lora(base: PreTrainedModel, folder: Path, settings: dict[str, Any])
 def _build_probe(settings: dict[str, Any], labels: dict[str, int], seed: int, width: int | None) -> nn.Module:
     # The backbone has done its work: its embeddings, ``width`` numbers per row, are all a head needs.
     set_seed(seed)
-    classifier = nn.Linear(width, len(labels))
-    nn.init.normal_(classifier.weight, std=0.02)
-    nn.init.zeros_(classifier.bias)
-    return LinearHead(classifier, settings["head_dropout"])
+    dropout = settings["head_dropout"]
+    return LinearHead(make_head(width, len(labels), settings.get("head"), dropout), dropout)
 
 
 def _save_probe(model: nn.Module, folder: Path) -> None:

@@ -24,7 +24,8 @@ rule baseline:
         fold="{fold}",
         settings=lambda wildcards: config["baselines"].get(wildcards.method, {}),
         seed=config["seed"],
-        code=code("run_baseline.py"),
+        task=TASK_NAMED,
+        code=code("run_baseline.py", "labels", "baselines"),
     message:
         "Baseline {wildcards.method} on fold {wildcards.fold}"
     script:

@@ -13,6 +13,7 @@ from dnatune.backbones import folder_version
 from dnatune.errors import UserError
 from dnatune.files import fingerprint
 from dnatune.source_version import source_version
+from dnatune.tasks import task, task_of
 from dnatune.versions import installed_versions
 
 try:
@@ -26,6 +27,8 @@ for settings in config["models"].values():
     settings["backbone_version"] = folder_version(settings["backbone"])
 
 RUN_FOLDER = f"{config['results_folder']}/{config['name']}"
+TASK_NAMED = task_of(config)
+TASK = task(**TASK_NAMED)
 MODELS = list(config["models"])
 FOLDS = list(range(1 if config["data"]["columns"]["split"] else config["split"]["folds"]))
 PACKAGED = config["packaging"]["models"] or MODELS
@@ -46,9 +49,10 @@ wildcard_constraints:
     predictor="|".join(map(re.escape, [*MODELS, *BASELINES])),
 
 
-def code(script):
-    """Version of a script's library code, so that a changed module re-runs the rules that use it."""
-    return source_version(WORKFLOW_FOLDER / "scripts" / script)
+def code(script, *parts):
+    """Version of a script's library code and of the task's parts, so that a changed module re-runs what uses it."""
+    modules = [f"dnatune.tasks.{config['task']}", *map(TASK.module, parts)]
+    return source_version(WORKFLOW_FOLDER / "scripts" / script, modules)
 
 
 def model_settings(wildcards):

@@ -23,7 +23,8 @@ rule records:
     params:
         data=config["data"],
         filter=config["filter"],
-        code=code("read_records.py"),
+        task=TASK_NAMED,
+        code=code("read_records.py", "labels"),
     message:
         "Reading, matching and cleaning the sequences"
     script:
@@ -48,7 +49,8 @@ rule labels:
         mem_mb=lambda wildcards, attempt: 2000 * attempt,
         runtime=lambda wildcards, attempt: 20 * attempt,
     params:
-        code=code("map_labels.py"),
+        task=TASK_NAMED,
+        code=code("map_labels.py", "labels"),
     message:
         "Numbering the classes"
     script:
@@ -75,7 +77,8 @@ rule folds:
     params:
         split=config["split"],
         seed=config["seed"],
-        code=code("split_folds.py"),
+        task=TASK_NAMED,
+        code=code("split_folds.py", "labels"),
     message:
         "Splitting into folds and proving that nothing leaks"
     script:

@@ -6,10 +6,10 @@ rule evaluate:
         scores="<results>/{kind}/{predictor}/fold_{fold}/scores.npz",
         label_map="<results>/labels/label_map.json",
     output:
+        **{name: f"<results>/{{kind}}/{{predictor}}/fold_{{fold}}/{name}.tsv" for name in TASK.fold_tables},
         metrics="<results>/{kind}/{predictor}/fold_{fold}/metrics.tsv",
         calibration="<results>/{kind}/{predictor}/fold_{fold}/calibration.json",
         curves="<results>/{kind}/{predictor}/fold_{fold}/curves.npz",
-        confusions="<results>/{kind}/{predictor}/fold_{fold}/confusions.tsv",
     log:
         "<logs>/evaluate/{kind}/{predictor}/fold_{fold}.log",
     benchmark:
@@ -26,7 +26,8 @@ rule evaluate:
         calibration=config["calibration"],
         metrics=config["metrics"],
         seed=config["seed"],
-        code=code("evaluate_fold.py"),
+        task=TASK_NAMED,
+        code=code("evaluate_fold.py", "judging"),
     message:
         "Calibrating and evaluating {wildcards.predictor} on fold {wildcards.fold}"
     script:
@@ -52,6 +53,7 @@ rule compare:
         mem_mb=lambda wildcards, attempt: 4000 * attempt,
         runtime=lambda wildcards, attempt: 30 * attempt,
     params:
+        task=TASK_NAMED,
         code=code("compare_models.py"),
     message:
         "Comparing all models and baselines over the folds"

@@ -27,10 +27,10 @@ rule refit:
     params:
         model="{model}",
         settings=model_settings,
-        task=config["task"],
+        task=TASK_NAMED,
         seed=config["seed"],
         checkpoints=f"{RUN_FOLDER}/checkpoints/{{model}}/refit",
-        code=code("refit_model.py"),
+        code=code("refit_model.py", "labels", "learning"),
     message:
         "Training {wildcards.model} on all data; progress: {log}"
     script:
@@ -64,7 +64,8 @@ rule package:
         mode=config["packaging"]["mode"],
         light=config["packaging"]["light"],
         calibration=config["calibration"],
-        code=code("package_model.py"),
+        task=TASK_NAMED,
+        code=code("package_model.py", "judging"),
     message:
         "Saving {wildcards.model} with its calibration and card"
     script:
@@ -93,8 +94,8 @@ rule name_query:
         models=PACKAGED,
         filter=config["filter"],
         top_k=config["metrics"]["top_k"],
-        task=config["task"],
-        code=code("name_query.py"),
+        task=TASK_NAMED,
+        code=code("name_query.py", "learning", "judging"),
     message:
         "Naming the sequences of {input.query}"
     script:

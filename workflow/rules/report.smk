@@ -1,26 +1,18 @@
 # Figures, tables and the one self-contained report.
-FIGURES = [
-    "class_balance",
-    "folds",
-    "model_comparison",
-    "learning_curves",
-    "precision_recall",
-    "reliability",
-    "confusions",
-    "per_class_f1_vs_size",
-]
-TABLES = ["models", "per_class", "removed_reasons", "confusions", "time_and_memory"]
+FIGURES = list(TASK.figures)
+TABLES = ["models", "removed_reasons", "time_and_memory", *TASK.report_tables]
+SECTIONS = [f"sections/{name}.html.j2" for name in TASK.sections]
 
 
 rule figures:
     input:
+        **{name: fold_files(f"{name}.tsv", MODELS + BASELINES) for name in TASK.fold_tables},
         class_balance="<results>/labels/class_balance.tsv",
         folds_audit="<results>/folds/audit.json",
         metrics="<results>/metrics.tsv",
         comparison="<results>/comparison.tsv",
         histories=fold_files("history.tsv", MODELS),
         curves=fold_files("curves.npz", MODELS + BASELINES),
-        confusions=fold_files("confusions.tsv", MODELS + BASELINES),
     output:
         **{
             figure: report(
@@ -43,6 +35,7 @@ rule figures:
         runtime=lambda wildcards, attempt: 30 * attempt,
     params:
         colors=config["report"]["colors"],
+        task=TASK_NAMED,
         code=code("draw_figures.py"),
     message:
         "Drawing the figures"
@@ -52,6 +45,7 @@ rule figures:
 
 rule report:
     input:
+        **{name: fold_files(f"{name}.tsv", MODELS + BASELINES) for name in TASK.fold_tables},
         records_summary="<results>/records/summary.json",
         removed="<results>/records/removed.tsv",
         labels_summary="<results>/labels/summary.json",
@@ -67,9 +61,9 @@ rule report:
         scores=fold_files("scores.npz", MODELS),
         tokens=[f"<results>/tokens/{name}" for name in TOKEN_SETS],
         calibrations=fold_files("calibration.json", MODELS + BASELINES),
-        confusions=fold_files("confusions.tsv", MODELS + BASELINES),
         benchmarks=benchmarks_of_jobs(),
         template=report_source("report.html.j2"),
+        parts=[report_source(name) for name in ("pieces.html.j2", *SECTIONS)],
         css=report_source("report.css"),
         js=report_source("report.js"),
         captions=[report_source(f"{figure}.rst") for figure in FIGURES],
@@ -98,7 +92,8 @@ rule report:
         language_models=MODELS,
         baselines=BASELINES,
         library_versions=installed_versions(),
-        code=code("write_report.py"),
+        task=TASK_NAMED,
+        code=code("write_report.py", "judging", "report"),
     message:
         "Writing the report"
     script:

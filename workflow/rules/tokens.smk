@@ -46,7 +46,7 @@ rule embeddings:
     params:
         model="{model}",
         settings=embedding_settings,
-        task=config["task"],
+        task=TASK_NAMED,
         seed=config["seed"],
         code=code("embed_backbone.py"),
     message:

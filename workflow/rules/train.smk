@@ -28,11 +28,11 @@ rule train:
         model="{model}",
         fold="{fold}",
         settings=model_settings,
-        task=config["task"],
+        task=TASK_NAMED,
         seed=config["seed"],
         # Not an output: Snakemake deletes the outputs of a failed job, and a killed job goes on from here.
         checkpoints=f"{RUN_FOLDER}/checkpoints/{{model}}/fold_{{fold}}",
-        code=code("train_fold.py"),
+        code=code("train_fold.py", "labels", "learning"),
     message:
         "Training {wildcards.model} on fold {wildcards.fold}; progress: {log}"
     script:

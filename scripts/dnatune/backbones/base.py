@@ -9,10 +9,21 @@ from functools import cached_property
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, PreTrainedModel
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForSequenceClassification,
+    AutoModelForTokenClassification,
+    PreTrainedModel,
+)
 from transformers.utils import logging as transformers_logging
 
-from dnatune.backbones.modeling_pooled import PooledConfig, PooledForSequenceClassification
+from dnatune.backbones.modeling_heads import make_head
+from dnatune.backbones.modeling_pooled import (
+    PooledConfig,
+    PooledForSequenceClassification,
+    PooledForTokenClassification,
+)
 from dnatune.errors import UserError
 from dnatune.tokens import Encoder
 
@@ -74,29 +85,36 @@ class Backbone:
             )
         return list(targets)
 
-    def model(self, labels: dict[str, int], pooling: str, head_dropout: float) -> PreTrainedModel:
-        """Return the backbone with its weights and a fresh classification head.
+    def model(
+        self, labels: dict[str, int], pooling: str, head_dropout: float, head: dict[str, Any] | None = None
+    ) -> PreTrainedModel:
+        """Return the backbone with its weights and a fresh head, by default a classifier of sequences.
 
-        Raises UserError if any weight other than the head is missing in the checkpoint or unexpected.
+        ``head`` is ``PooledConfig.head``. Raises UserError if any weight other than the head is missing in the
+        checkpoint or unexpected.
         """
+        head = head or {}
         names = {"label2id": labels, "id2label": {i: name for name, i in labels.items()}}
         if pooling == "architecture":
             self.config.update({**names, "pad_token_id": self.encoder().pad_id})
-            model, loading = self._load(AutoModelForSequenceClassification, config=self.config)
-            head = head_modules(model)
-            self._check(loading, (*(f"{name}." for name in head), f"{model.base_model_prefix}.pooler."))
+            self.config.problem_type = head.get("problem_type")
+            per_token = head.get("per_token", False)
+            auto = AutoModelForTokenClassification if per_token else AutoModelForSequenceClassification
+            model, loading = self._load(auto, config=self.config)
+            fresh = (*(f"{name}." for name in head_modules(model)), f"{model.base_model_prefix}.pooler.")
+            self._check(loading, fresh)
             return self.adjust(model)
         without_pooler = {"add_pooling_layer": False} if self.config.model_type in ("esm", "bert") else {}
         backbone, loading = self._load(AutoModel, config=self.config, **without_pooler)
         self._check(loading, ("pooler.",))
-        config = PooledConfig(backbone=backbone.config, pooling=pooling, head_dropout=head_dropout, **names)
+        config = PooledConfig(
+            backbone=backbone.config, pooling=pooling, head_dropout=head_dropout, head=head or None, **names
+        )
         config.pad_token_id = self.encoder().pad_id
         with torch.device("meta"):  # the backbone is there already: only the head needs memory and numbers
-            model = PooledForSequenceClassification(config)
+            model = pooled_class(head)(config)
         model.backbone = backbone
-        model.classifier = model.classifier.to_empty(device="cpu")
-        torch.nn.init.normal_(model.classifier.weight, std=0.02)
-        torch.nn.init.zeros_(model.classifier.bias)
+        model.classifier = make_head(config.backbone.hidden_size, config.num_labels, head, head_dropout)
         return self.adjust(model)
 
     def adjust(self, model: PreTrainedModel) -> PreTrainedModel:
@@ -126,6 +144,11 @@ class Backbone:
                     f"The checkpoint {self.source} does not fit the architecture '{self.config.model_type}': it {what} "
                     f"{len(keys)} weights ({', '.join(sorted(keys)[:3])}, ...); it would run with random numbers there."
                 )
+
+
+def pooled_class(head: dict[str, Any]) -> type[PooledForSequenceClassification]:
+    """Return the class of a pooled model with a head per sequence or per token."""
+    return PooledForTokenClassification if head.get("per_token") else PooledForSequenceClassification
 
 
 def head_modules(model: PreTrainedModel) -> list[str]:

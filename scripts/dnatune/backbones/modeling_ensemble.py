@@ -1,7 +1,7 @@
-"""Several classifiers of one kind as one: the mean of their probabilities.
+"""Several models of one kind as one: the mean of their probabilities, or of their values.
 
 This file travels with every saved ensemble (``auto_map`` in config.json points here). In: token ids and
-attention mask; out: logits, the logarithm of the mean probability per label.
+attention mask; out: logits whose probabilities are the mean ones, or the mean values of a regression.
 """
 
 from __future__ import annotations
@@ -10,10 +10,17 @@ from typing import ClassVar
 
 import torch
 from torch import nn
-from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedConfig, PreTrainedModel
+from transformers import (
+    AutoConfig,
+    AutoModelForSequenceClassification,
+    AutoModelForTokenClassification,
+    PreTrainedConfig,
+    PreTrainedModel,
+)
 from transformers.modeling_outputs import SequenceClassifierOutput
 
-from .modeling_pooled import PooledConfig, PooledForSequenceClassification
+from .modeling_heads import loss_of
+from .modeling_pooled import PooledConfig, PooledForSequenceClassification, PooledForTokenClassification
 
 
 class EnsembleConfig(PreTrainedConfig):
@@ -32,11 +39,25 @@ class EnsembleConfig(PreTrainedConfig):
         self.size = size
         if member is not None:
             kwargs.setdefault("pad_token_id", member.pad_token_id)
+            kwargs.setdefault("problem_type", member.problem_type)
         super().__init__(**kwargs)
+
+
+def mean_of(logits: list[torch.Tensor], problem_type: str | None) -> torch.Tensor:
+    """Return the values, or the logits of the mean probabilities, of several models."""
+    stacked = torch.stack([member.float() for member in logits])
+    if problem_type == "regression":
+        return stacked.mean(0)
+    if problem_type == "multi_label_classification":
+        return stacked.sigmoid().mean(0).logit(eps=1e-12)
+    return stacked.softmax(-1).mean(0).clamp(min=1e-38).log()
 
 
 class EnsembleForSequenceClassification(PreTrainedModel):
     """Members that each give logits; their probabilities are averaged."""
+
+    pooled = PooledForSequenceClassification
+    from_config = AutoModelForSequenceClassification.from_config
 
     config_class = EnsembleConfig
     base_model_prefix = "members"
@@ -44,13 +65,19 @@ class EnsembleForSequenceClassification(PreTrainedModel):
 
     def __init__(self, config):
         super().__init__(config)
-        pooled = isinstance(config.member, PooledConfig)
-        build = PooledForSequenceClassification if pooled else AutoModelForSequenceClassification.from_config
+        build = self.pooled if isinstance(config.member, PooledConfig) else self.from_config
         self.members = nn.ModuleList(build(config.member) for _ in range(config.size))
         self.post_init()
 
     def forward(self, input_ids=None, attention_mask=None, labels=None, **kwargs):
-        parts = [m(input_ids=input_ids, attention_mask=attention_mask).logits.float().softmax(-1) for m in self.members]
-        logits = torch.stack(parts).mean(0).clamp(min=1e-38).log()
-        loss = None if labels is None else nn.functional.cross_entropy(logits, labels)
+        parts = [member(input_ids=input_ids, attention_mask=attention_mask).logits for member in self.members]
+        logits = mean_of(parts, self.config.problem_type)
+        loss = None if labels is None else loss_of(logits, labels, self.config.problem_type)
         return SequenceClassifierOutput(loss=loss, logits=logits)
+
+
+class EnsembleForTokenClassification(EnsembleForSequenceClassification):
+    """The same for models with an output per token."""
+
+    pooled = PooledForTokenClassification
+    from_config = AutoModelForTokenClassification.from_config

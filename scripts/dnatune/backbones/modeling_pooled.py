@@ -11,24 +11,33 @@ from typing import ClassVar
 import torch
 from torch import nn
 from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
-from transformers.modeling_outputs import SequenceClassifierOutput
+from transformers.modeling_outputs import SequenceClassifierOutput, TokenClassifierOutput
+
+from .modeling_heads import loss_of, make_head
 
 
 class PooledConfig(PreTrainedConfig):
-    """The backbone's own configuration, and how its hidden states become one vector (mean, cls or last)."""
+    """The backbone's own configuration, and how its hidden states become one vector (mean, cls or last).
+
+    ``head`` says what kind of head follows: ``problem_type`` as transformers has it, ``per_token``, ``groups`` of
+    label ids with a head each, ``mean`` and ``sd`` of the values of a regression.
+    """
 
     model_type = "dnatune-pooled"
     sub_configs: ClassVar = {"backbone": AutoConfig}
 
-    def __init__(self, backbone=None, pooling="mean", head_dropout=0.0, **kwargs):
+    def __init__(self, backbone=None, pooling="mean", head_dropout=0.0, head=None, **kwargs):
         if isinstance(backbone, dict):
             settings = dict(backbone)
             backbone = AutoConfig.for_model(settings.pop("model_type"), **settings)
         self.backbone = backbone
         self.pooling = pooling
         self.head_dropout = head_dropout
+        self.head = head
         if backbone is not None:
             kwargs.setdefault("pad_token_id", backbone.pad_token_id)
+        if head:
+            kwargs.setdefault("problem_type", head.get("problem_type"))
         super().__init__(**kwargs)
 
 
@@ -59,17 +68,31 @@ class PooledForSequenceClassification(PreTrainedModel):
         extra = {"add_pooling_layer": False} if config.backbone.model_type in ("esm", "bert") else {}
         self.backbone = AutoModel.from_config(config.backbone, **extra)
         self.dropout = nn.Dropout(config.head_dropout)
-        self.classifier = nn.Linear(config.backbone.hidden_size, config.num_labels)
+        self.classifier = make_head(config.backbone.hidden_size, config.num_labels, config.head, config.head_dropout)
         self.post_init()
+
+    def hidden_states(self, input_ids, attention_mask):
+        """Return the hidden states of all tokens, (batch, tokens, hidden)."""
+        return self.backbone(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
 
     def embed(self, input_ids, attention_mask):
         """Return one vector per sequence, (batch, hidden)."""
-        hidden = self.backbone(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
-        return pool(hidden, attention_mask, self.config.pooling)
+        return pool(self.hidden_states(input_ids, attention_mask), attention_mask, self.config.pooling)
 
     def forward(self, input_ids=None, attention_mask=None, labels=None, **kwargs):
         if attention_mask is None:
             attention_mask = (input_ids != self.config.pad_token_id).long()
         logits = self.classifier(self.dropout(self.embed(input_ids, attention_mask)))
-        loss = None if labels is None else nn.functional.cross_entropy(logits.float(), labels)
+        loss = None if labels is None else loss_of(logits, labels, self.config.problem_type)
         return SequenceClassifierOutput(loss=loss, logits=logits)
+
+
+class PooledForTokenClassification(PooledForSequenceClassification):
+    """Backbone, dropout, one linear layer on every token; nothing is pooled."""
+
+    def forward(self, input_ids=None, attention_mask=None, labels=None, **kwargs):
+        if attention_mask is None:
+            attention_mask = (input_ids != self.config.pad_token_id).long()
+        logits = self.classifier(self.dropout(self.hidden_states(input_ids, attention_mask)))
+        loss = None if labels is None else loss_of(logits, labels, self.config.problem_type)
+        return TokenClassifierOutput(loss=loss, logits=logits)

@@ -10,8 +10,9 @@ from typing import Any
 
 from transformers import EsmConfig, PreTrainedModel
 
+from dnatune.backbones.base import pooled_class
 from dnatune.backbones.kmer_tokenizer import KmerTokens, rust_tokenizer
-from dnatune.backbones.modeling_pooled import PooledConfig, PooledForSequenceClassification
+from dnatune.backbones.modeling_pooled import PooledConfig
 from dnatune.backbones.nt_mini_sizes import SIZES, check_sizes
 from dnatune.backbones.nucleotide_transformer import EsmBackbone
 from dnatune.kmer_encoding import vocabulary
@@ -59,14 +60,21 @@ class NtMini(EsmBackbone):
         """Return the Rust tokenizer with the same ids."""
         return rust_tokenizer(vocabulary(K), K, CONTEXT)
 
-    def model(self, labels: dict[str, int], pooling: str, head_dropout: float) -> PreTrainedModel:
+    def model(
+        self, labels: dict[str, int], pooling: str, head_dropout: float, head: dict[str, Any] | None = None
+    ) -> PreTrainedModel:
         """Return the model with random weights (drawn from torch's current seed)."""
-        from transformers import AutoModelForSequenceClassification
+        from transformers import AutoModelForSequenceClassification, AutoModelForTokenClassification
 
+        head = head or {}
         names = {"label2id": labels, "id2label": {i: name for name, i in labels.items()}}
         if pooling == "architecture":
             config = self.config
-            config.update(names)
-            return self.adjust(AutoModelForSequenceClassification.from_config(config))
-        config = PooledConfig(backbone=self.config, pooling=pooling, head_dropout=head_dropout, **names)
-        return self.adjust(PooledForSequenceClassification(config))
+            config.update({**names, "problem_type": head.get("problem_type")})
+            per_token = head.get("per_token", False)
+            auto = AutoModelForTokenClassification if per_token else AutoModelForSequenceClassification
+            return self.adjust(auto.from_config(config))
+        config = PooledConfig(
+            backbone=self.config, pooling=pooling, head_dropout=head_dropout, head=head or None, **names
+        )
+        return self.adjust(pooled_class(head)(config))

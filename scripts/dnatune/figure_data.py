@@ -1,0 +1,91 @@
+"""What the figures of a report are drawn from, read only when a figure asks for it; and which figure is which."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from dnatune import figures, figures_models, report_files, report_tables
+from dnatune.files import read_json
+from dnatune.tasks.base import Task
+
+CONFUSIONS_SHOWN = 20
+
+
+class FigureData:
+    """The files of a run (``given``: the rule's named inputs) as tables; ``colors`` of the configuration."""
+
+    def __init__(self, given: Any, task: Task, colors: Sequence[str]) -> None:
+        self.given = given
+        self.task = task
+        self.colors = list(colors)
+
+    @cached_property
+    def balance(self) -> pd.DataFrame:
+        """labels/class_balance.tsv."""
+        return report_files.table(self.given.class_balance)
+
+    @cached_property
+    def metrics(self) -> pd.DataFrame:
+        """metrics.tsv."""
+        return report_files.table(self.given.metrics)
+
+    @cached_property
+    def comparison(self) -> pd.DataFrame:
+        """comparison.tsv."""
+        return report_files.table(self.given.comparison)
+
+    @cached_property
+    def history(self) -> pd.DataFrame:
+        """All history.tsv."""
+        return report_files.of_folds(report_files.listed(self.given.get("histories")))
+
+    @cached_property
+    def curves(self) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """Precision-recall points and reliability bins of all curves.npz."""
+        return report_files.curves(report_files.listed(self.given.get("curves")))
+
+    @cached_property
+    def language_models(self) -> list[str]:
+        """The models that were trained."""
+        return list(dict.fromkeys(self.history["model"]))
+
+    @cached_property
+    def best(self) -> str | None:
+        """The model the report speaks of, by validation."""
+        candidates = self.language_models or sorted(set(self.metrics["model"]))
+        return report_tables.best_model(self.metrics, candidates, self.task)
+
+    def fold_table(self, name: str) -> pd.DataFrame:
+        """One of the task's own tables, of the best model, all folds together."""
+        table = report_files.of_folds(report_files.listed(self.given.get(name)))
+        return table[table["model"] == self.best] if len(table) else pd.DataFrame()
+
+
+def _per_class(data: FigureData) -> Figure:
+    table = report_tables.per_class(data.metrics, data.balance, data.best)
+    return figures.per_class_f1_vs_size(table, str(data.best or ""), data.colors)
+
+
+def _folds(data: FigureData) -> Figure:
+    return figures.folds(report_files.role_counts(read_json(data.given.folds_audit)), data.colors)
+
+
+def _comparison(data: FigureData) -> Figure:
+    return figures_models.model_comparison(data.comparison, data.metrics, data.language_models, data.colors, data.task)
+
+
+DRAWN: Mapping[str, Callable[[FigureData], Figure]] = {
+    "class_balance": lambda data: figures.class_balance(data.balance, data.colors),
+    "folds": _folds,
+    "model_comparison": _comparison,
+    "learning_curves": lambda data: figures_models.learning_curves(data.history, data.colors, data.task),
+    "precision_recall": lambda data: figures_models.precision_recall(data.curves[0], data.colors),
+    "reliability": lambda data: figures_models.reliability(data.curves[1], data.colors),
+    "confusions": lambda data: figures.confusions(data.fold_table("confusions"), data.colors, CONFUSIONS_SHOWN),
+    "per_class_f1_vs_size": _per_class,
+}

@@ -1,0 +1,36 @@
+"""What a report may hold: the titles of all figures, and of all sections that a task can ask for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+FIGURES = {
+    "class_balance": "Class balance",
+    "folds": "Records of each role in each fold",
+    "model_comparison": "Models against baselines on the test parts",
+    "learning_curves": "Learning curves with the train-validation gap",
+    "precision_recall": "Precision-recall curves on the test parts",
+    "reliability": "Reliability before and after calibration",
+    "confusions": "The most frequent confusions",
+    "per_class_f1_vs_size": "F1 of each class against its size",
+}
+
+
+@dataclass(frozen=True)
+class Section:
+    """``name`` is its address and its template (sections/<name>.html.j2), ``title`` its word in the index."""
+
+    name: str
+    title: str
+
+
+SECTIONS = {
+    section.name: section
+    for section in (
+        Section("precision_recall", "Precision and recall"),
+        Section("reliability", "Reliability"),
+        Section("classes", "Each class"),
+        Section("confusions", "Confusions"),
+        Section("unknowns", "Known unknowns"),
+    )
+}

@@ -1,0 +1,41 @@
+"""Two names, one of which is the one looked for: bound or not, promoter or not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+from dnatune.tasks.multiclass import Multiclass
+
+
+class Binary(Multiclass):
+    """Multiclass of two, with the figures of the positive class besides."""
+
+    curve: ClassVar[Mapping[str, bool]] = {**Multiclass.curve, "mcc": True}
+    best_by = "mcc"
+    headline = ("accuracy", "f1_macro", "mcc", "roc_auc_macro")
+    tested = ("accuracy", "f1_macro", "mcc", "pr_auc_macro", "log_loss", "brier", "ece")
+    shown = (
+        "accuracy",
+        "f1_macro",
+        "mcc",
+        "roc_auc_macro",
+        "log_loss",
+        "ece",
+        "precision_positive",
+        "recall_positive",
+        "f1_positive",
+        "pr_auc_positive",
+        "specificity",
+        "precision_macro",
+        "recall_macro",
+        "brier",
+    )
+    parts: ClassVar[Mapping[str, str]] = {
+        **Multiclass.parts,
+        "labels": "tasks.binary_labels:BinaryLabels",
+        "judging": "tasks.binary_judging:BinaryJudging",
+    }
+
+
+TASK = Binary
