@@ -1,11 +1,11 @@
-"""Probabilities of sequences: batches by length, averaged over windows and reading frames.
+"""Probabilities of sequences: batches by length, averaged over windows and views (strands, reading frames).
 
 One piece of code for learning curves, the scores of a fold and the naming of new sequences.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -32,14 +32,14 @@ def batches_by_length(lengths: np.ndarray, tokens: int) -> Iterator[np.ndarray]:
         start = stop
 
 
-def row_weights(table: TokenTable, records: np.ndarray, frames: int) -> tuple[np.ndarray, np.ndarray]:
+def row_weights(table: TokenTable, records: np.ndarray, views: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return for each row of ``records`` its record's position (rows,) and its share in the average (rows,).
 
-    Frames count equally, and so do the windows within a frame.
+    Views count equally, and so do the windows within a view.
     """
-    count = table.n_windows[records, :frames]
-    position = np.repeat(np.repeat(np.arange(len(records)), frames), count.ravel())
-    weight = np.repeat(1.0 / (count.ravel() * frames), count.ravel())
+    count = table.n_windows[records][:, views].ravel()
+    position = np.repeat(np.repeat(np.arange(len(records)), len(views)), count)
+    weight = np.repeat(1.0 / (count * len(views)), count)
     return position, weight
 
 
@@ -49,19 +49,20 @@ def log_probabilities(
     inputs: Inputs,
     records: np.ndarray,
     *,
-    frames: int,
+    views: Sequence[int] | np.ndarray,
     classes: int,
     probabilities: Callable[[torch.Tensor], torch.Tensor],
     precision: str,
 ) -> np.ndarray:
-    """Return log probabilities (records, classes) float32, the logarithm of the mean over frames and windows.
+    """Return log probabilities (records, classes) float32, the logarithm of the mean over views and windows.
 
-    ``probabilities`` turns logits (rows, classes) into probabilities; the task knows how.
+    ``views`` are numbers of views in the table, 0 is the forward strand at offset 0. ``probabilities`` turns logits
+    (rows, classes) into probabilities; the task knows how.
     """
     table = inputs.table
-    frames = min(frames, table.frames)
-    rows = table.rows_of(records, frames)
-    position, weight = row_weights(table, records, frames)
+    views = np.asarray(views)
+    rows = table.rows_of(records, views=views)
+    position, weight = row_weights(table, records, views)
     device = next(model.parameters()).device
     mean = torch.zeros(len(records), classes)
     was_training = model.training
