@@ -13,6 +13,8 @@ from torch import nn
 from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import SequenceClassifierOutput
 
+from .modeling_overlap import OverlapConfig  # noqa: F401 (registers it with the Auto classes)
+
 
 class PooledConfig(PreTrainedConfig):
     """The backbone's own configuration, and how its hidden states become one vector (mean, cls or last)."""
