@@ -180,14 +180,14 @@ class Learning(Part):
         return torch.as_tensor(targets[records])
 
     def activate(self, logits: torch.Tensor) -> torch.Tensor:
-        """Return what may be averaged over windows and reading frames; both (rows, outputs)."""
+        """Return what may be averaged over windows and views; both (rows, outputs)."""
         raise NotImplementedError
 
-    def collector(self, table: TokenTable, records: np.ndarray, frames: int, outputs: int) -> MeanOfSequences:
-        """Return what averages over the rows of ``records``."""
+    def collector(self, table: TokenTable, records: np.ndarray, views: np.ndarray, outputs: int) -> MeanOfSequences:
+        """Return what averages over the rows of ``records`` in these ``views`` (numbers in the table)."""
         from dnatune.averaging import MeanOfSequences
 
-        return MeanOfSequences(table, records, frames, outputs)
+        return MeanOfSequences(table, records, views, outputs)
 
     def scores(self, mean: torch.Tensor) -> torch.Tensor:
         """Return scores from averages of what ``activate`` gave; the inverse of ``activate``."""
