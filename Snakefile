@@ -28,16 +28,24 @@ include: "workflow/rules/baselines.smk"
 include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/package.smk"
 include: "workflow/rules/report.smk"
+include: "workflow/rules/embed.smk"
 
 
 rule all:
     default_target: True
     input:
-        "<results>/report/report.html",
-        final_models(),
+        run_results(),
     localrule: True
     message:
         "Done: open {input[0]}"
+
+
+rule embed:
+    input:
+        vectors(),
+    localrule: True
+    message:
+        "Done: the vectors stand in {input}"
 
 
 rule predict:

@@ -133,6 +133,11 @@ def _settle_by_task(config: dict[str, Any]) -> None:
     """Fill in what depends on the task, and refuse what the task does not have."""
     kind = task(**task_of(config))
     word = f"task: {config['task']}"
+    if not kind.labelled:
+        config["baselines"]["methods"] = []
+        return
+    if config["data"]["labels"] is None:
+        raise UserError(f"The configuration lacks the key 'data.labels': {word} learns from a label table.")
     for name, model in config["models"].items():
         training, key = model["training"], f"models.{name}.training"
         if training["metric"] is None:

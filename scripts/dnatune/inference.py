@@ -66,10 +66,10 @@ def score_records(
 
 @torch.inference_mode()
 def embeddings(model: torch.nn.Module, inputs: Inputs, rows: np.ndarray, precision: str, out: np.ndarray) -> None:
-    """Fill ``out`` (table rows, hidden) with the pooled hidden states of ``rows``."""
+    """Fill ``out`` (rows, hidden) with the pooled hidden states of the table's ``rows``."""
     device = next(model.parameters()).device
     model.eval()
     with autocast(device.type, precision):
         for batch in batches_by_length(inputs.table.length[rows], TOKENS_PER_BATCH.get(device.type, 16384)):
             tensors = {name: t.to(device) for name, t in inputs.batch(rows[batch]).items()}
-            out[rows[batch]] = model.embed(**tensors).float().cpu().numpy()
+            out[batch] = model.embed(**tensors).float().cpu().numpy()

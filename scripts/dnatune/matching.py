@@ -56,7 +56,7 @@ class Settings:
     """The configuration's ``data`` and ``filter`` sections; lengths in base pairs, ``max_n_share`` 0 to 1."""
 
     sequences: str
-    labels: str
+    labels: str | None
     vectors: str | None = None
     clusters: str | None = None
     columns: Columns = Columns()
@@ -144,8 +144,10 @@ class Tables:
     _repeats: list[tuple[pa.Array, str]]
 
 
-def read_tables(settings: Settings) -> Tables:
+def read_tables(settings: Settings, ids: pa.Array) -> Tables:
     """Read the label table and, where given, vectors and clusters.
+
+    Without a label table every one of the FASTA's ``ids`` has an empty label.
 
     Raises UserError: what reading raises, repeated ids (unless ``on_duplicate_id`` is drop), a selection that
     leaves nothing.
@@ -153,16 +155,12 @@ def read_tables(settings: Settings) -> Tables:
     columns = settings.columns
     repeats: list[tuple[pa.Array, str]] = []
     rows: dict[str, int] = {}
-    wanted = [columns.id, *columns.labels, *columns.ranks, *settings.select]
-    if columns.split:
-        wanted.append(columns.split)
-    table = _labels_joined(read_table(settings.labels, wanted, "label table"), columns)
-    rows["labels"] = table.num_rows
-    chosen = select_rows(table, settings.select, settings.labels)
-    ids = table[columns.id].combine_chunks()
-    selected = _without_repeats(settings, settings.labels, table.filter(pa.array(chosen)), repeats)
-    others = pc.unique(ids.filter(pa.array(~chosen)))
-    others = others.filter(pc.invert(pc.is_in(others, value_set=selected[columns.id].combine_chunks())))
+    if settings.labels is None:
+        unlabelled = pc.unique(ids)
+        selected = pa.table({columns.id: unlabelled, columns.label_name: pa.array([""] * len(unlabelled))})
+        others = ids.slice(0, 0)
+    else:
+        selected, others = _read_labels(settings, repeats, rows)
     vectors = clusters = None
     if settings.vectors:
         vector_ids, matrix, names = read_numbers(settings.vectors, columns.id, "vectors table")
@@ -178,6 +176,23 @@ def read_tables(settings: Settings) -> Tables:
         values = cluster_table[columns.cluster].combine_chunks()
         clusters = Side(settings.clusters, cluster_table[columns.id].combine_chunks(), values, [columns.cluster])
     return Tables(settings, selected, others, vectors, clusters, rows, repeats)
+
+
+def _read_labels(
+    settings: Settings, repeats: list[tuple[pa.Array, str]], rows: dict[str, int]
+) -> tuple[pa.Table, pa.Array]:
+    """Return the selected rows of the label table without repeats, and the ids of the rows not selected."""
+    columns = settings.columns
+    wanted = [columns.id, *columns.labels, *columns.ranks, *settings.select]
+    if columns.split:
+        wanted.append(columns.split)
+    table = _labels_joined(read_table(settings.labels, wanted, "label table"), columns)
+    rows["labels"] = table.num_rows
+    chosen = select_rows(table, settings.select, settings.labels)
+    ids = table[columns.id].combine_chunks()
+    selected = _without_repeats(settings, settings.labels, table.filter(pa.array(chosen)), repeats)
+    others = pc.unique(ids.filter(pa.array(~chosen)))
+    return selected, others.filter(pc.invert(pc.is_in(others, value_set=selected[columns.id].combine_chunks())))
 
 
 def _labels_joined(table: pa.Table, columns: Columns) -> pa.Table:
@@ -223,7 +238,9 @@ def match_labels(tables: Tables, ledger: Ledger, empty_labels: bool = False) -> 
             f"{settings.labels} has an empty '{columns.label_name}' for {_counted(ledger.names(empty))}; "
             "fill it in, or set data.on_mismatch: drop to leave those out."
         )
-    ledger.remove(empty, "empty_label", f"no '{columns.label_name}' in {Path(settings.labels).name}")
+    ledger.remove(
+        empty, "empty_label", f"no '{columns.label_name}' in {Path(settings.labels or settings.sequences).name}"
+    )
     return row
 
 

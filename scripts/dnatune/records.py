@@ -69,10 +69,10 @@ def read_records(
     the settings say drop), labels missing, conflicts or leaks that are refused, nothing or one class left.
     """
     Path(records_path).parent.mkdir(parents=True, exist_ok=True)
-    tables = read_tables(settings)
     with tempfile.TemporaryDirectory(prefix=".partial-", dir=Path(records_path).parent) as folder:
         cleaned = Path(folder) / "cleaned.parquet"
         scan = scan_fasta(settings.sequences, cleaned)
+        tables = read_tables(settings, scan.ids)
         ledger = Ledger(scan.ids)
         drop_repeated_records(settings, ledger)
         label_row = match_labels(tables, ledger, task.empty_labels)

@@ -51,7 +51,10 @@ wildcard_constraints:
 
 def code(script, *parts):
     """Version of a script's library code and of the task's parts, so that a changed module re-runs what uses it."""
-    modules = [f"dnatune.tasks.{config['task']}", *map(TASK.module, parts)]
+    modules = [
+        f"dnatune.tasks.{config['task']}",
+        *(TASK.module(part) for part in parts if part in TASK.parts),
+    ]
     return source_version(WORKFLOW_FOLDER / "scripts" / script, modules)
 
 
@@ -124,6 +127,23 @@ def embedding_settings(wildcards):
     settings = model_settings(wildcards)
     precision = {"precision": settings["training"]["precision"]}
     return {**settings, "training": precision, "head_dropout": 0.0}
+
+
+def saved_for_embedding(wildcards):
+    """The saved model, where vectors are wanted from it."""
+    trained = config["embedding"]["weights"] == "final" and TASK.labelled
+    return {"saved": f"<results>/final/{wildcards.model}"} if trained else {}
+
+
+def vectors():
+    """Tables of vectors, one per model."""
+    models = PACKAGED if config["embedding"]["weights"] == "final" and TASK.labelled else MODELS
+    return [f"<results>/vectors/{model}.parquet" for model in models]
+
+
+def run_results():
+    """What a run is for: the report and the saved models, or vectors where nothing is trained."""
+    return ["<results>/report/report.html", *final_models()] if TASK.labelled else vectors()
 
 
 def packaged_weights(wildcards):

@@ -4,7 +4,7 @@
 rule records:
     input:
         sequences=config["data"]["sequences"],
-        labels=config["data"]["labels"],
+        labels=config["data"]["labels"] or [],
         more=[path for path in (config["data"]["vectors"], config["data"]["clusters"]) if path],
     output:
         records="<results>/records/records.parquet",

@@ -61,6 +61,8 @@ class Task:
 
     # Labels are classes of whole sequences: rare ones are set aside, each of them is tested.
     classes = True
+    # There are labels, and something is trained.
+    labelled = True
     # A record without a label is a record with no label, not a gap in the table.
     empty_labels = False
     # There are several columns of labels.

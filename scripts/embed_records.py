@@ -1,0 +1,23 @@
+"""Write one vector per sequence of a run, from a frozen backbone or from a saved model."""
+
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import torch
+
+from dnatune import files
+from dnatune.embedding import embedder, write_embeddings
+from dnatune.job import job
+from dnatune.tasks import task
+from dnatune.tokens import TokenTable
+
+with job(snakemake) as log:
+    params, given = snakemake.params, snakemake.input
+    torch.set_num_threads(snakemake.threads)
+    settings = {**params.settings, "head": task(**params.task).head()}
+    model = embedder(settings, params.seed, params.pooling, given.get("saved"))
+    ids = pq.read_table(given.records, columns=["id"])["id"].combine_chunks()
+    pad_id = files.read_json(Path(given.tokens) / "tokens.json")["pad_id"]
+    made = snakemake.output.embeddings
+    size = write_embeddings(model, TokenTable(given.tokens), pad_id, ids, settings, made)
+    log.info("%d vectors of %d numbers: %s", len(ids), size, made)

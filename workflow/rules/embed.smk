@@ -1,0 +1,32 @@
+# One vector per sequence: `snakemake embed`, or the whole run of the task `embedding`.
+
+
+rule embed_records:
+    input:
+        unpack(saved_for_embedding),
+        records="<results>/records/records.parquet",
+        tokens=tokens_of,
+    output:
+        embeddings="<results>/vectors/{model}.parquet",
+    log:
+        "<logs>/vectors/{model}.log",
+    benchmark:
+        "<benchmarks>/vectors/{model}.tsv"
+    conda:
+        f"../../envs/train-{config['training_environment']}.yaml"
+    threads: model_threads
+    resources:
+        mem_mb=model_resource("mem_mb"),
+        runtime=model_resource("runtime"),
+        gpu=model_resource("gpu"),
+    params:
+        model="{model}",
+        settings=embedding_settings,
+        pooling=config["embedding"]["pooling"],
+        task=TASK_NAMED,
+        seed=config["seed"],
+        code=code("embed_records.py"),
+    message:
+        "Embedding all sequences with {wildcards.model}"
+    script:
+        "../../scripts/embed_records.py"
