@@ -1,7 +1,7 @@
 """Folders with a classifier that the Auto classes load: how ours are written and read.
 
-Model code of ours (pooled heads, ensembles) is saved beside the weights for others, and known here to
-transformers by its class, so that dnatune itself never runs code from a folder.
+Model code of ours (pooled heads, ensembles, native architectures) is saved beside the weights for others, and
+known here to transformers by its class, so that dnatune itself never runs code from a folder.
 """
 
 from __future__ import annotations
@@ -13,12 +13,14 @@ import torch
 from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedModel
 
 from dnatune.backbones.modeling_ensemble import EnsembleConfig, EnsembleForSequenceClassification
+from dnatune.backbones.modeling_natives import NATIVES
 from dnatune.backbones.modeling_pooled import PooledConfig, PooledForSequenceClassification
 from dnatune.backbones.nucleotide_transformer import fuse_gelu
 
 OUR_MODELS = (
     (PooledConfig, PooledForSequenceClassification),
     (EnsembleConfig, EnsembleForSequenceClassification),
+    *((config, classifier) for config, _, classifier in NATIVES),
 )
 for _config, _model in OUR_MODELS:
     AutoConfig.register(_config.model_type, _config, exist_ok=True)

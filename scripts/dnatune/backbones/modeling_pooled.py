@@ -1,7 +1,7 @@
 """A classifier that pools the hidden states of any backbone and adds one linear layer.
 
 This file travels with every saved model that uses it (``auto_map`` in config.json points here), so it needs
-nothing but torch and transformers. In: token ids and attention mask; out: logits, one per label.
+nothing but torch, transformers and the files beside it. In: token ids and attention mask; out: logits, one per label.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ import torch
 from torch import nn
 from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import SequenceClassifierOutput
+
+from .modeling_natives import NATIVES  # noqa: F401  (importing it makes them known to the Auto classes)
 
 
 class PooledConfig(PreTrainedConfig):
