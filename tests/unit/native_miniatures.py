@@ -126,8 +126,9 @@ def nt_v2_vocabulary() -> list[str]:
 
 
 def nt_v2_shapes() -> Shapes:
-    """Return the tensors of the published EsmForMaskedLM (Nucleotide Transformer v2), constants included."""
+    """Return the tensors of the published EsmForMaskedLM (Nucleotide Transformer v2), also those it never reads."""
     found = {"esm.embeddings.word_embeddings.weight": (4107, HIDDEN)}
+    found |= {"esm.embeddings.position_embeddings.weight": (2050, HIDDEN)}
     for i in range(LAYERS):
         at = f"esm.encoder.layer.{i}"
         for name in ("attention.self.query", "attention.self.key", "attention.self.value", "attention.output.dense"):

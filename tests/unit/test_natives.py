@@ -1,7 +1,6 @@
 """Architectures that transformers lacks: our classes load published checkpoints and give the published numbers."""
 
 import json
-import pickle
 import shutil
 
 import pytest
@@ -84,7 +83,7 @@ def test_published_weights_are_in_the_model(folders, kind, pooling):
     published = weights_of(SHAPES[kind])
     prefix = "esm." if kind == "nt_v2" else "bert."
     encoder = {k.removeprefix(prefix): v for k, v in published.items() if k.startswith(f"{prefix}e")}
-    encoder = {k: v for k, v in encoder.items() if "inv_freq" not in k}
+    encoder = {k: v for k, v in encoder.items() if "inv_freq" not in k and "position" not in k}
     assert len(encoder) > 15
     for name, weight in encoder.items():
         assert torch.equal(loaded.pop(name), weight), name
@@ -247,8 +246,8 @@ def test_a_pickle_that_would_run_code_is_refused(tmp_path):
     write_aido(tmp_path)
     for file in tmp_path.glob("*.bin*"):
         file.unlink()
-    (tmp_path / "pytorch_model.bin").write_bytes(pickle.dumps({"a": Trace(tmp_path / "was_run")}))
-    with pytest.raises((UserError, pickle.UnpicklingError)):
+    torch.save({"a": Trace(tmp_path / "was_run")}, tmp_path / "pytorch_model.bin")
+    with pytest.raises(UserError, match="cannot be loaded"):
         find_backbone(str(tmp_path)).model(LABELS, "mean", 0.0)
     assert not (tmp_path / "was_run").exists()
 

@@ -13,6 +13,7 @@ from dnatune import tuning
 from dnatune.backbones import find_backbone
 from dnatune.fold_training import embed_rows
 from dnatune.inputs import EmbeddingInputs
+from dnatune.prediction import saved_encoder
 from dnatune.saved_models import load_model
 from miniatures import model_settings
 from native_miniatures import WRITERS
@@ -134,3 +135,10 @@ def test_the_saved_folder_names_our_classes_and_loads_here_without_its_code(save
     for file in package.folder.glob("*.py"):
         file.write_text("raise ImportError('run')")
     load_model(package.folder)
+    encoder = find_backbone(package.settings["backbone"]).encoder()
+    again = saved_encoder(package.folder, json.loads((package.folder / "dnatune.json").read_text())["tokens"])
+    assert (again.prefix, again.suffix, again.pad_id) == (encoder.prefix, encoder.suffix, encoder.pad_id)
+    assert (again.frames, again.context) == (encoder.frames, encoder.context)
+    for frame in range(encoder.frames):
+        for one, two in zip(encoder.encode(SEQUENCES, frame), again.encode(SEQUENCES, frame), strict=True):
+            np.testing.assert_array_equal(one, two)

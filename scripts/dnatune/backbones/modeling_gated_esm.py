@@ -156,8 +156,14 @@ class GatedEsmPreTrainedModel(PreTrainedModel):
     _supports_sdpa = True
     _no_split_modules = ("GatedEsmLayer",)
     _input_embed_layer = "word_embeddings"
-    # Published beside the weights: constants that are computed here, and a head for protein contacts.
-    _keys_to_ignore_on_load_unexpected = (r"rotary_embeddings\.inv_freq$", r"position_ids$", r"contact_head\.")
+    # Published beside the weights and never used by them: the frequencies of the rotation, which are computed here,
+    # a table of positions that rotary models do not read, and a head for protein contacts.
+    _keys_to_ignore_on_load_unexpected = (
+        r"rotary_embeddings\.inv_freq$",
+        r"position_embeddings\.weight$",
+        r"position_ids$",
+        r"contact_head\.",
+    )
 
 
 class GatedEsmModel(GatedEsmPreTrainedModel):
