@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from transformers import AutoTokenizer
 
 from dnatune.backbones import check_backbone, find_backbone
-from dnatune.backbones.aido_dna import AidoDna
+from dnatune.backbones.aido_dna import AidoDna, letter_tokenizer
 from dnatune.backbones.dnabert2 import DNABert2
 from dnatune.backbones.generic import GenericBackbone
 from dnatune.backbones.modeling_dnabert2 import DNABert2Config, DNABert2Model, alibi_slopes
@@ -176,8 +176,8 @@ def test_padding_does_not_change_logits(folders, kind, pooling):
             torch.testing.assert_close(model(**batch(backbone, extra)).logits, alone, atol=1e-5, rtol=0)
 
 
-def test_aido_ids():
-    tokenizer = AidoDna.tokenizer.func(type("Entry", (), {"context": 4000}))
+def test_aido_ids(folders):
+    tokenizer = letter_tokenizer(4000)
     ids = {"A": 5, "G": 6, "C": 7, "T": 8, "U": 9, "N": 10}
     assert tokenizer("ACGTNU")["input_ids"] == [2, *(ids[letter] for letter in "ACGTNU"), 3]
     assert tokenizer("acgt")["input_ids"] == [2, 4, 3]
@@ -185,6 +185,9 @@ def test_aido_ids():
     special = tokenizer.convert_tokens_to_ids(["[PAD]", "[MASK]", "[CLS]", "[SEP]", "[UNK]", "[BOS]", "[EOS]"])
     assert special == [0, 1, 2, 3, 4, 11, 12]
     assert (len(tokenizer), tokenizer.pad_token_id, tokenizer.model_max_length) == (16, 0, 4000)
+    backbone = find_backbone(str(folders["aido"]))
+    assert rows(backbone) == tokenizer(SEQUENCES)["input_ids"]
+    assert backbone.encoder().encode(["ACGTN"], 2)[0].tolist() == [6, 8, 10]
 
 
 @pytest.mark.parametrize(

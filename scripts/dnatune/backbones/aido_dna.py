@@ -6,8 +6,11 @@ of the architecture are those of no published model.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
+
+import numpy as np
 
 from dnatune.backbones.generic import TokenizerTokens
 from dnatune.backbones.modeling_rnabert import RNABertConfig
@@ -26,12 +29,12 @@ def letter_tokenizer(context: int) -> Any:
 
     Upper-case letters only; a run of anything else is one [UNK], as in the published tokenizer.
     """
-    from tokenizers import Regex, Tokenizer, models, pre_tokenizers, processors
+    from tokenizers import Tokenizer, models, processors
     from transformers import PreTrainedTokenizerFast
 
     ids = {token: i for i, token in enumerate(VOCABULARY)}
-    tokenizer = Tokenizer(models.WordLevel(ids, unk_token="[UNK]"))
-    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex("[ACGTUN]"), "isolated")
+    # Byte pairs without a single merge are letters, and found faster than by a pattern.
+    tokenizer = Tokenizer(models.BPE(ids, [], unk_token="[UNK]", fuse_unk=True))
     tokenizer.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]", special_tokens=[(name, ids[name]) for name in ("[CLS]", "[SEP]")]
     )
@@ -46,6 +49,20 @@ def letter_tokenizer(context: int) -> Any:
         padding_side="right",
         model_input_names=["input_ids", "attention_mask"],
     )
+
+
+class LetterTokens(TokenizerTokens):
+    """Encoder that looks the letters of cleaned sequences up in an array: the tokenizer's ids, many times faster."""
+
+    def __init__(self, tokenizer: Any, vocabulary_size: int, context: int, source: str) -> None:
+        super().__init__(tokenizer, vocabulary_size, context, source)
+        self._ids = np.full(256, tokenizer.unk_token_id, dtype=np.int32)
+        for letter in "ACGTN":
+            self._ids[ord(letter)] = tokenizer.convert_tokens_to_ids(letter)
+
+    def encode(self, sequences: Sequence[str], frame: int) -> list[np.ndarray]:
+        """Return the ids of each cleaned sequence from base ``frame`` on, without special tokens."""
+        return [self._ids[np.frombuffer(sequence.encode("ascii"), np.uint8)[frame:]] for sequence in sequences]
 
 
 class AidoDna(NativeBackbone):
@@ -64,9 +81,9 @@ class AidoDna(NativeBackbone):
         """The published tokenizer, written out here because no repository holds it."""
         return letter_tokenizer(self.context)
 
-    def encoder(self) -> TokenizerTokens:
+    def encoder(self) -> LetterTokens:
         """Return the tokenizer as an encoder; every id is checked against the embedding table."""
-        return TokenizerTokens(self.tokenizer, self.config.vocab_size, self.context, self.source)
+        return LetterTokens(self.tokenizer, self.config.vocab_size, self.context, self.source)
 
     def saved_tokenizer(self) -> Any:
         """Return the tokenizer."""
