@@ -176,6 +176,21 @@ def test_padding_does_not_change_logits(folders, kind, pooling):
             torch.testing.assert_close(model(**batch(backbone, extra)).logits, alone, atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_half_precision_gives_nearly_the_same(folders, kind):
+    backbone = find_backbone(str(folders[kind]))
+    model, inputs = backbone.model(LABELS, "mean", 0.0).eval(), batch(backbone, extra=5)
+    with torch.inference_mode():
+        whole = model(**inputs).logits
+        with torch.autocast("cpu", torch.bfloat16):
+            mixed = model(**inputs).logits
+        half = model.to(torch.bfloat16)(**inputs).logits
+    assert (mixed.dtype, half.dtype) == (torch.bfloat16, torch.bfloat16)
+    for found in (mixed, half):
+        torch.testing.assert_close(found.float(), whole, atol=0.02, rtol=0)
+        assert not torch.equal(found.float(), whole)
+
+
 def test_aido_ids(folders):
     tokenizer = letter_tokenizer(4000)
     ids = {"A": 5, "G": 6, "C": 7, "T": 8, "U": 9, "N": 10}
