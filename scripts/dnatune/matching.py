@@ -228,6 +228,8 @@ def match_labels(tables: Tables, ledger: Ledger, empty_labels: bool = False) -> 
         ledger.remove(_is_in(ledger.ids, tables.not_selected), reason, detail)
     ids = tables.labels[columns.id].combine_chunks()
     row = positions(ledger.ids, ids)
+    if settings.labels is None:
+        return row
     _unmatched(settings, ledger, row < 0, "no_label", settings.sequences, settings.labels)
     _rows_without_sequence(settings, ledger, ids, settings.labels)
     empty = np.zeros(len(row), bool)

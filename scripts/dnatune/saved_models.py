@@ -1,7 +1,7 @@
 """Folders with a classifier that the Auto classes load: how ours are written and read.
 
-Model code of ours (pooled heads, ensembles) is saved beside the weights for others, and known here to
-transformers by its class, so that dnatune itself never runs code from a folder.
+Model code of ours (pooled heads, ensembles, native architectures) is saved beside the weights for others, and
+known here to transformers by its class, so that dnatune itself never runs code from a folder.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from dnatune.backbones.modeling_ensemble import (
     EnsembleForSequenceClassification,
     EnsembleForTokenClassification,
 )
+from dnatune.backbones.modeling_natives import NATIVES
 from dnatune.backbones.modeling_pooled import (
     PooledConfig,
     PooledForSequenceClassification,
@@ -35,6 +36,7 @@ OUR_MODELS = (
     (PooledConfig, PooledForTokenClassification, PER_TOKEN),
     (EnsembleConfig, EnsembleForSequenceClassification, PER_SEQUENCE),
     (EnsembleConfig, EnsembleForTokenClassification, PER_TOKEN),
+    *((config, classifier, PER_SEQUENCE) for config, _, classifier in NATIVES),
 )
 for _config, _model, _auto in OUR_MODELS:
     AutoConfig.register(_config.model_type, _config, exist_ok=True)

@@ -93,10 +93,14 @@ def find_backbone(source: str, revision: str | None = None, trust_remote_code: b
         from dnatune.backbones.nt_mini import NtMini
 
         return NtMini(source, None, False)
+    from dnatune.backbones.aido_dna import AidoDna
+    from dnatune.backbones.dnabert2 import DNABert2
     from dnatune.backbones.generic import GenericBackbone
     from dnatune.backbones.nucleotide_transformer import NucleotideTransformer
+    from dnatune.backbones.nucleotide_transformer_v2 import NucleotideTransformerV2
 
-    for entry in (NucleotideTransformer, GenericBackbone):
+    # Native classes first: the entries after them ask AutoConfig, which takes their config.json for another's.
+    for entry in (AidoDna, DNABert2, NucleotideTransformerV2, NucleotideTransformer, GenericBackbone):
         backbone = entry(source, revision, trust_remote_code)
         if backbone.serves():
             return backbone

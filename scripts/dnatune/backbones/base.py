@@ -6,6 +6,7 @@ An entry overrides what is special about its backbone; everything else is the Au
 from __future__ import annotations
 
 from functools import cached_property
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -126,7 +127,7 @@ class Backbone:
             return auto_class.from_pretrained(
                 self.source, output_loading_info=True, dtype=torch.float32, **self.options, **extra
             )
-        except (OSError, ValueError, KeyError, ImportError, RuntimeError) as reason:
+        except (OSError, ValueError, KeyError, ImportError, RuntimeError, UnpicklingError) as reason:
             raise UserError(f"The backbone {self.source} cannot be loaded: {first_sentence(reason)}") from reason
 
     def _check(self, loading: dict[str, Any], head: tuple[str, ...]) -> None:

@@ -1,7 +1,7 @@
 """A classifier that pools the hidden states of any backbone and adds one linear layer.
 
 This file travels with every saved model that uses it (``auto_map`` in config.json points here), so it needs
-nothing but torch and transformers. In: token ids and attention mask; out: logits, one per label.
+nothing but torch, transformers and the files beside it. In: token ids and attention mask; out: logits, one per label.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedMode
 from transformers.modeling_outputs import SequenceClassifierOutput, TokenClassifierOutput
 
 from .modeling_heads import loss_of, make_head
+from .modeling_natives import NATIVES  # noqa: F401  (importing it makes them known to the Auto classes)
 from .modeling_overlap import OverlapConfig  # noqa: F401 (registers it with the Auto classes)
 
 
