@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from dnatune.backbones.nt_mini_sizes import check_sizes
+from dnatune.backbones.remote_code import check_pin, refuse_foreign_code
 from dnatune.errors import UserError, nearest
 from dnatune.files import fingerprint
 
@@ -53,10 +54,8 @@ def check_backbone(key: str, model: dict[str, Any]) -> None:
             f"Configuration key '{key}.pooling': a backbone with code of its own needs pooling: architecture, "
             "because only its own classifier can be saved to load again."
         )
-    if model["trust_remote_code"] and not model["revision"] and not Path(source).is_dir():
-        raise UserError(
-            f"Configuration key '{key}.trust_remote_code': code from a hub needs a pinned 'revision' (a commit)."
-        )
+    if model["trust_remote_code"]:
+        check_pin(f"Configuration key '{key}.revision'", source, model["revision"])
 
 
 def _check_folder(where: str, folder: Path) -> None:
@@ -82,12 +81,15 @@ def folder_version(source: str) -> str | None:
 def find_backbone(source: str, revision: str | None = None, trust_remote_code: bool = False) -> Any:
     """Return the entry (a ``dnatune.backbones.base.Backbone``) that loads ``source``.
 
-    Raises UserError if the checkpoint's configuration cannot be read.
+    Raises UserError if the checkpoint's configuration cannot be read, or code of its own is not pinned.
     """
     if source.startswith("builtin:"):
         from dnatune.backbones.nt_mini import NtMini
 
         return NtMini(source, None, False)
+    if trust_remote_code:
+        check_pin(f"The backbone {source}", source, revision)
+        refuse_foreign_code(source, revision)
     from dnatune.backbones.generic import GenericBackbone
     from dnatune.backbones.nucleotide_transformer import NucleotideTransformer
 
