@@ -90,10 +90,12 @@ def find_backbone(source: str, revision: str | None = None, trust_remote_code: b
     if trust_remote_code:
         check_pin(f"The backbone {source}", source, revision)
         refuse_foreign_code(source, revision)
+    from dnatune.backbones.barcodebert import BarcodeBert
     from dnatune.backbones.generic import GenericBackbone
+    from dnatune.backbones.kmer_vocabulary import KmerVocabulary
     from dnatune.backbones.nucleotide_transformer import NucleotideTransformer
 
-    for entry in (NucleotideTransformer, GenericBackbone):
+    for entry in (NucleotideTransformer, BarcodeBert, KmerVocabulary, GenericBackbone):
         backbone = entry(source, revision, trust_remote_code)
         if backbone.serves():
             return backbone
