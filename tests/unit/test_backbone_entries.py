@@ -23,7 +23,7 @@ RECORDS = families(2, 4, 70, seed=2)
 SEQUENCES = [RECORDS[0][0], RECORDS[4][0][:41], "ACGTNACGTTACGTA"]
 POOLINGS = ("mean", "last", "architecture")
 TUNINGS = ("full", "lora", "probe")
-# What the table of backbones in the README says: LoRA targets, longest input in tokens, reading frames.
+# As docs/backbones.md says: LoRA targets, longest input in tokens, reading frames.
 DOCUMENTED = {
     "nucleotide-transformer": (["query", "key", "value"], 1000, 6),
     "mistral-dna": (["q_proj", "k_proj", "v_proj", "o_proj"], 256, 1),
@@ -78,6 +78,8 @@ def test_entry_is_as_documented(folders, name):
     encoder = backbone.encoder()
     assert (backbone.lora_targets(), encoder.context, encoder.frames) == DOCUMENTED[name]
     assert backbone.pooling == "mean"
+    table = (Path(__file__).parents[2] / "docs" / "backbones.md").read_text()
+    assert f"| mean | {', '.join(DOCUMENTED[name][0])} |" in table
 
 
 @pytest.mark.parametrize("name", ["nucleotide-transformer", "plant-dnabert-6mer"])
@@ -132,6 +134,16 @@ def test_ids_are_those_of_the_published_tokenizer(folders, name):
     rows = token_rows(backbone.encoder(), SEQUENCES)
     assert rows == AutoTokenizer.from_pretrained(folders[name])(SEQUENCES)["input_ids"]
     assert rows == backbone.saved_tokenizer()(SEQUENCES)["input_ids"]
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_saved_tokenizer_gives_the_ids_of_training(folders, name, tmp_path):
+    backbone = find_backbone(str(folders[name]))
+    backbone.saved_tokenizer().save_pretrained(tmp_path)
+    found = AutoTokenizer.from_pretrained(tmp_path)(SEQUENCES, padding=True, return_tensors="pt")
+    expected = batch(backbone.encoder(), SEQUENCES)
+    for key, value in expected.items():
+        assert torch.equal(found[key], value), key
 
 
 @pytest.mark.parametrize("k", [3, 4, 7])
