@@ -162,6 +162,13 @@ def write_plant_dnabert_6mer(folder: Path) -> Path:
     return write_esm_tokenizer(folder, [*kmers, *"ATCGN"], None)
 
 
+def write_plant_dnagpt_6mer(folder: Path) -> Path:
+    """plant-dnagpt-6mer: GPT-2, 4,107 tokens, an <eos> that lies inside the table."""
+    gpt2(4107, bos_token_id=4106, eos_token_id=4105).save_pretrained(folder)
+    kmers = ["".join(p) for p in itertools.product("ATCG", repeat=6)]
+    return write_esm_tokenizer(folder, [*kmers, *"ATCGN"], "<eos>")
+
+
 def write_plant_dnagpt_singlebase(folder: Path) -> Path:
     """plant-dnagpt-singlebase: GPT-2, 11 tokens, an <eos> that lies inside the table."""
     gpt2(11, bos_token_id=10, eos_token_id=9).save_pretrained(folder)

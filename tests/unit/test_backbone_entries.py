@@ -15,7 +15,15 @@ from transformers import AutoTokenizer, BertForTokenClassification
 from dnatune import tuning
 from dnatune.backbones import find_backbone
 from dnatune.errors import UserError
-from miniature_entries import WRITERS, write_barcodebert, write_entry, write_gena_bert, write_mistral_codon
+from dnatune.prediction import saved_encoder
+from miniature_entries import (
+    WRITERS,
+    write_barcodebert,
+    write_entry,
+    write_gena_bert,
+    write_mistral_codon,
+    write_plant_dnagpt_6mer,
+)
 from miniatures import families, model_settings
 
 LABELS = {"Aus": 0, "Bus": 1}
@@ -136,14 +144,32 @@ def test_ids_are_those_of_the_published_tokenizer(folders, name):
     assert rows == backbone.saved_tokenizer()(SEQUENCES)["input_ids"]
 
 
+def assert_saved(backbone, folder):
+    """Check that the saved tokenizer, alone and in prediction, gives the ids, mask and frames of training."""
+    backbone.saved_tokenizer().save_pretrained(folder)
+    encoder = backbone.encoder()
+    alone = AutoTokenizer.from_pretrained(folder)(SEQUENCES, padding=True, return_tensors="pt")
+    for key, value in batch(encoder, SEQUENCES).items():
+        assert torch.equal(alone[key], value), key
+    named = {"vocabulary_size": encoder.vocabulary_size, "context": encoder.context, "frames": encoder.frames}
+    restored = saved_encoder(folder, named)
+    assert (restored.frames, restored.pad_id, restored.context) == (encoder.frames, encoder.pad_id, encoder.context)
+    for frame in range(encoder.frames):
+        assert token_rows(restored, SEQUENCES, frame) == token_rows(encoder, SEQUENCES, frame)
+
+
 @pytest.mark.parametrize("name", WRITERS)
 def test_saved_tokenizer_gives_the_ids_of_training(folders, name, tmp_path):
-    backbone = find_backbone(str(folders[name]))
-    backbone.saved_tokenizer().save_pretrained(tmp_path)
-    found = AutoTokenizer.from_pretrained(tmp_path)(SEQUENCES, padding=True, return_tensors="pt")
-    expected = batch(backbone.encoder(), SEQUENCES)
-    for key, value in expected.items():
-        assert torch.equal(found[key], value), key
+    assert_saved(find_backbone(str(folders[name])), tmp_path)
+
+
+def test_six_mers_that_end_with_eos(tmp_path):
+    """plant-dnagpt-6mer: the vocabulary of plant-dnabert-6mer, but with an <eos> at the end."""
+    folder = write_plant_dnagpt_6mer(tmp_path / "model")
+    encoder = find_backbone(str(folder)).encoder()
+    assert (encoder.prefix, encoder.suffix, encoder.frames) == ([3], [4105], 6)
+    assert token_rows(encoder, SEQUENCES) == AutoTokenizer.from_pretrained(folder)(SEQUENCES)["input_ids"]
+    assert_saved(find_backbone(str(folder)), tmp_path / "saved")
 
 
 @pytest.mark.parametrize("k", [3, 4, 7])
