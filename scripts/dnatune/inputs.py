@@ -23,7 +23,7 @@ class TokenInputs:
     def batch(self, rows: np.ndarray | list[int]) -> dict[str, torch.Tensor]:
         """Return input_ids and attention_mask (rows, tokens)."""
         pieces = [self.table.ids(int(row)) for row in rows]
-        width = max(len(piece) for piece in pieces)
+        width = max(1, *(len(piece) for piece in pieces))  # a sequence shorter than its frame has no token
         ids = np.full((len(pieces), width), self.pad_id, dtype=np.int64)
         mask = np.zeros((len(pieces), width), dtype=np.int64)
         for i, piece in enumerate(pieces):

@@ -69,11 +69,15 @@ class SavedModel:
 
 
 def saved_encoder(folder: Path, tokens: dict[str, Any]) -> Encoder:
-    """Return the encoder of a saved model's tokenizer."""
+    """Return the encoder of a saved model's tokenizer, with as many frames as there were in training."""
     tokenizer = AutoTokenizer.from_pretrained(folder)
+    encoder = TokenizerTokens(tokenizer, tokens["vocabulary_size"], tokens["context"], str(folder))
+    encoder.frames = tokens["frames"]
     vocabulary = sorted(tokenizer.get_vocab(), key=tokenizer.get_vocab().__getitem__)
-    known = array_encoder(vocabulary, tokens["context"])
-    return known or TokenizerTokens(tokenizer, tokens["vocabulary_size"], tokens["context"], str(folder))
+    fast = array_encoder(vocabulary, tokens["context"])
+    if fast is not None and (fast.prefix, fast.suffix) == (encoder.prefix, encoder.suffix):
+        return fast
+    return encoder
 
 
 def unusable(sequence: str, bounds: dict[str, Any]) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from dnatune.backbones.nt_mini_sizes import check_sizes
+from dnatune.backbones.remote_code import check_pin, refuse_foreign_code
 from dnatune.errors import UserError, nearest
 from dnatune.files import fingerprint
 
@@ -58,10 +59,8 @@ def check_backbone(key: str, model: dict[str, Any]) -> None:
             f"Configuration key '{key}.pooling': a backbone with code of its own needs pooling: architecture, "
             "because only its own classifier can be saved to load again."
         )
-    if model["trust_remote_code"] and not model["revision"] and not Path(source).is_dir():
-        raise UserError(
-            f"Configuration key '{key}.trust_remote_code': code from a hub needs a pinned 'revision' (a commit)."
-        )
+    if model["trust_remote_code"]:
+        check_pin(f"Configuration key '{key}.revision'", source, model["revision"])
 
 
 def _check_folder(where: str, folder: Path) -> None:
@@ -87,20 +86,26 @@ def folder_version(source: str) -> str | None:
 def find_backbone(source: str, revision: str | None = None, trust_remote_code: bool = False) -> Any:
     """Return the entry (a ``dnatune.backbones.base.Backbone``) that loads ``source``.
 
-    Raises UserError if the checkpoint's configuration cannot be read.
+    Raises UserError if the checkpoint's configuration cannot be read, or code of its own is not pinned.
     """
     if source.startswith("builtin:"):
         from dnatune.backbones.nt_mini import NtMini
 
         return NtMini(source, None, False)
+    if trust_remote_code:
+        check_pin(f"The backbone {source}", source, revision)
+        refuse_foreign_code(source, revision)
     from dnatune.backbones.aido_dna import AidoDna
+    from dnatune.backbones.barcodebert import BarcodeBert
     from dnatune.backbones.dnabert2 import DNABert2
     from dnatune.backbones.generic import GenericBackbone
+    from dnatune.backbones.kmer_vocabulary import KmerVocabulary
     from dnatune.backbones.nucleotide_transformer import NucleotideTransformer
     from dnatune.backbones.nucleotide_transformer_v2 import NucleotideTransformerV2
 
     # Native classes first: the entries after them ask AutoConfig, which takes their config.json for another's.
-    for entry in (AidoDna, DNABert2, NucleotideTransformerV2, NucleotideTransformer, GenericBackbone):
+    native = (AidoDna, DNABert2, NucleotideTransformerV2)
+    for entry in (*native, NucleotideTransformer, BarcodeBert, KmerVocabulary, GenericBackbone):
         backbone = entry(source, revision, trust_remote_code)
         if backbone.serves():
             return backbone

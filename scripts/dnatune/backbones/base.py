@@ -6,6 +6,7 @@ An entry overrides what is special about its backbone; everything else is the Au
 from __future__ import annotations
 
 from functools import cached_property
+from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
@@ -17,6 +18,7 @@ from transformers import (
     AutoModelForTokenClassification,
     PreTrainedModel,
 )
+from transformers.utils import cached_file
 from transformers.utils import logging as transformers_logging
 
 from dnatune.backbones.modeling_heads import make_head
@@ -33,16 +35,19 @@ transformers_logging.disable_progress_bar()
 # Module names as the architectures of transformers 5 spell them.
 LORA_TARGETS = {
     "bert": ("query", "key", "value"),
+    "big_bird": ("query", "key", "value"),
     "esm": ("query", "key", "value"),
     "gpt2": ("c_attn",),
     "llama": ("q_proj", "k_proj", "v_proj", "o_proj"),
     "mistral": ("q_proj", "k_proj", "v_proj", "o_proj"),
     "mixtral": ("q_proj", "k_proj", "v_proj", "o_proj"),
-    "modernbert": ("Wqkv",),
+    "modernbert": ("Wqkv", "Wo"),
     "roberta": ("query", "key", "value"),
 }
 # Weights of other heads, which a checkpoint may carry and a classifier has no use for.
 OTHER_HEADS = ("lm_head.", "cls.", "score.", "classifier.", "contact_head.", "pooler.", "head.", "decoder.")
+# A constant that transformers before 4.30 stored with GPT-2.
+OLD_BUFFERS = (".attn.masked_bias",)
 
 
 class Backbone:
@@ -58,11 +63,29 @@ class Backbone:
 
     @cached_property
     def config(self) -> Any:
-        """The checkpoint's own configuration. Raises UserError if it cannot be read."""
+        """The checkpoint's own configuration. Raises UserError if it cannot be read or does not fit itself."""
         try:
-            return AutoConfig.from_pretrained(self.source, **self.options)
+            config = AutoConfig.from_pretrained(self.source, **self.options)
         except (OSError, ValueError, KeyError) as reason:
+            if "trust_remote_code" in str(reason):
+                raise UserError(
+                    f"The backbone {self.source} needs Python code of its own, which runs only with "
+                    "trust_remote_code: true and a pinned revision; read that code first."
+                ) from reason
             raise UserError(f"The backbone {self.source} cannot be loaded: {first_sentence(reason)}") from reason
+        pad, size = getattr(config, "pad_token_id", None), getattr(config, "vocab_size", None)
+        if isinstance(pad, int) and isinstance(size, int) and pad >= size:
+            raise UserError(
+                f"The config.json of {self.source} has pad_token_id {pad}, outside its embedding table of {size}; "
+                "give it the id of the tokenizer's padding token."
+            )
+        return config
+
+    def file(self, name: str) -> Path | None:
+        """Return the path of one of the checkpoint's files, downloaded if need be, or None if it has no such file."""
+        revision = self.options.get("revision")
+        found = cached_file(self.source, name, revision=revision, _raise_exceptions_for_missing_entries=False)
+        return Path(found) if found else None
 
     def serves(self) -> bool:
         """Say whether this entry knows how to load the checkpoint."""
@@ -127,12 +150,18 @@ class Backbone:
             return auto_class.from_pretrained(
                 self.source, output_loading_info=True, dtype=torch.float32, **self.options, **extra
             )
-        except (OSError, ValueError, KeyError, ImportError, RuntimeError, UnpicklingError) as reason:
+        except UnpicklingError as reason:
+            raise UserError(
+                f"The weights of {self.source} are a pickle that holds more than tensors and are not read, because "
+                "reading them could run code; get the model as safetensors."
+            ) from reason
+        except (OSError, ValueError, KeyError, ImportError, RuntimeError) as reason:
             raise UserError(f"The backbone {self.source} cannot be loaded: {first_sentence(reason)}") from reason
 
     def _check(self, loading: dict[str, Any], head: tuple[str, ...]) -> None:
         missing = [k for k in loading["missing_keys"] if not k.startswith(head)]
         unexpected = [k for k in loading["unexpected_keys"] if not k.startswith(OTHER_HEADS)]
+        unexpected = [k for k in unexpected if not k.endswith(OLD_BUFFERS)]
         shapes = [str(k[0] if isinstance(k, tuple) else k) for k in loading.get("mismatched_keys", [])]
         shapes = [k for k in shapes if not k.startswith(head)]
         for what, keys in (

@@ -7,13 +7,11 @@ is five operations where torch has one.
 from __future__ import annotations
 
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 from torch import nn
 from transformers import PreTrainedModel
 from transformers.models.esm.modeling_esm import EsmIntermediate
-from transformers.utils import cached_file
 
 from dnatune.backbones.base import LORA_TARGETS, Backbone
 from dnatune.backbones.kmer_tokenizer import KmerTokens, is_kmer_vocabulary, rust_tokenizer
@@ -56,17 +54,8 @@ class NucleotideTransformer(EsmBackbone):
     @cached_property
     def tokens(self) -> list[str]:
         """The lines of the checkpoint's vocab.txt, or nothing if it has none."""
-        folder = Path(self.source)
-        path = folder / "vocab.txt" if folder.is_dir() else None
-        if path is None:
-            found = cached_file(
-                self.source,
-                "vocab.txt",
-                revision=self.options.get("revision"),
-                _raise_exceptions_for_missing_entries=False,
-            )
-            path = Path(found) if found else folder
-        return path.read_text("utf-8").split() if path.is_file() else []
+        path = self.file("vocab.txt")
+        return path.read_text("utf-8").split() if path else []
 
     @property
     def context(self) -> int:
