@@ -179,7 +179,7 @@ def embed_rows(job: Job, inputs: TokenInputs, classes: list[str], out: Path) -> 
     """Write the embeddings (token rows, hidden) float32 of the frozen backbone, once for all folds."""
     from dnatune.inference import embeddings
 
-    model = tuning.base_model(job.settings, label_ids(classes), job.seed)
+    model = tuning.frozen_model(job.settings, label_ids(classes), job.seed)
     model.to("cuda" if torch.cuda.is_available() else "cpu")
     rows = np.arange(len(inputs.table))
     with files.whole(out) as partial:

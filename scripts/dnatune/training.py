@@ -29,6 +29,7 @@ from dnatune.inference import log_probabilities
 from dnatune.inputs import Inputs, TrainingCollator
 from dnatune.sampling import LengthGroupedBatches, TrainingRecords, balancing_weights, stratified_sample
 from dnatune.tasks import Task
+from dnatune.tuning import parameter_counts
 
 LOGGER = logging.getLogger("dnatune")
 GREATER_IS_BETTER = {"pr_auc_macro": True, "accuracy": True, "f1_macro": True, "log_loss": False}
@@ -328,10 +329,11 @@ def _run_record(
     best = history[history["step"] == (state.best_global_step or state.global_step)]
     chosen = best.get(f"validation_{settings['metric']}")
     gap = best["train_pr_auc_macro"] - best["validation_pr_auc_macro"]
+    trained, parameters = parameter_counts(trainer.model)
     return {
         "precision": precision,
-        "parameters": sum(p.numel() for p in trainer.model.parameters()),
-        "trainable_parameters": sum(p.numel() for p in trainer.model.parameters() if p.requires_grad),
+        "parameters": parameters,
+        "trainable_parameters": trained,
         "seconds_training": seconds,
         "samples_per_second": done * settings["batch_size"] * settings["gradient_accumulation"] / seconds,
         "peak_memory_mib": peak_memory_mib(),
