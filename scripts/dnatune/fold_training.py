@@ -10,13 +10,14 @@ import logging
 import shutil
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from dnatune import files, tuning
+from dnatune import distributed, files, tuning
 from dnatune.fold_data import FoldData
 from dnatune.hardware import choose_precision, device_name
 from dnatune.inference import log_probabilities
@@ -106,15 +107,16 @@ def train_on_fold(job: Job, fold: FoldData, inputs: Inputs, records_sha256: str)
     start = time.perf_counter()
     data = TrainingData(inputs, fold.labels, fold.train, fold.validation, len(fold.classes))
     trained, folder = run_training(job, inputs, data, fold.classes, records_sha256)
-    logits = log_probabilities(
+    score = partial(
+        log_probabilities,
         trained.model,
         inputs,
-        fold.scored,
         frames=frames_at_prediction(job.settings, inputs.table),
         classes=len(fold.classes),
         probabilities=job.task.probabilities,
         precision=trained.run["precision"],
     )
+    logits = distributed.by_shares(fold.scored, score)
     scored = fold.scored
     scores = Scores(fold.ids[scored], fold.scored_roles, fold.labels[scored], logits, fold.groups[scored])
     run = {
@@ -162,6 +164,7 @@ def describe(job: Job) -> dict[str, Any]:
         "backbone": job.settings["backbone"],
         "tuning": job.settings["tuning"],
         "device": device_name(),
+        "processes": distributed.size(),
         "seed": job.seed,
         "versions": installed_versions(),
     }
