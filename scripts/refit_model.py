@@ -4,16 +4,16 @@ from pathlib import Path
 
 import torch
 
-from dnatune import files, tuning
+from dnatune import distributed, files, tuning
 from dnatune.fold_data import load_fold
 from dnatune.fold_training import Job, open_inputs, remove_checkpoints, train_on_all
 from dnatune.job import job
 from dnatune.packaging import settled_epochs
 from dnatune.tasks import task
 
-with job(snakemake) as log:
+with job(snakemake) as log, distributed.processes(snakemake.resources.gpu):
     params, given, made = snakemake.params, snakemake.input, snakemake.output
-    torch.set_num_threads(snakemake.threads)
+    torch.set_num_threads(max(1, snakemake.threads // distributed.size()))
     folder = Path(params.checkpoints)
     training = Job(params.model, params.settings, task(**params.task), params.seed, folder, code=params.code)
     epochs = settled_epochs([files.read_json(path) for path in given.runs])
@@ -22,6 +22,7 @@ with job(snakemake) as log:
     fold = load_fold(given.records, given.folds, given.label_map, 0, training.task)
     inputs = open_inputs(given.tokens, given.get("embeddings"))
     trained, run, checkpoints = train_on_all(training, fold, inputs, files.sha256(given.records), epochs)
+    distributed.others_end_here()
     with files.whole(made.weights) as partial:
         tuning.save(trained.model, partial, training.settings["tuning"])
     files.write_tsv(made.history, trained.history)

@@ -4,21 +4,22 @@ from pathlib import Path
 
 import torch
 
-from dnatune import files, tuning
+from dnatune import distributed, files, tuning
 from dnatune.fold_data import load_fold
 from dnatune.fold_training import Job, open_inputs, remove_checkpoints, train_on_fold
 from dnatune.job import job
 from dnatune.tasks import task
 
-with job(snakemake) as log:
+with job(snakemake) as log, distributed.processes(snakemake.resources.gpu):
     params, given, made = snakemake.params, snakemake.input, snakemake.output
-    torch.set_num_threads(snakemake.threads)
+    torch.set_num_threads(max(1, snakemake.threads // distributed.size()))
     folder, number = Path(params.checkpoints), int(params.fold)
     training = Job(params.model, params.settings, task(**params.task), params.seed, folder, number, params.code)
     fold = load_fold(given.records, given.folds, given.label_map, training.fold, training.task)
     log.info("%s, fold %d: %d sequences to train on", training.model, training.fold, len(fold.train))
     inputs = open_inputs(given.tokens, given.get("embeddings"))
     trained, scores, run, checkpoints = train_on_fold(training, fold, inputs, files.sha256(given.records))
+    distributed.others_end_here()
     with files.whole(made.weights) as partial:
         tuning.save(trained.model, partial, training.settings["tuning"])
     files.write_tsv(made.history, trained.history)

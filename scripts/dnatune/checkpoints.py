@@ -13,6 +13,8 @@ from pathlib import Path
 from transformers import TrainerCallback
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
+from dnatune import distributed
+
 MARKER = "complete"
 
 
@@ -21,8 +23,9 @@ class MarkComplete(TrainerCallback):
 
     def on_save(self, args, state, control, **kwargs):
         """Called by the trainer after each checkpoint."""
+        distributed.wait_for_all()  # each process has written its part
         folder = Path(args.output_dir) / f"{PREFIX_CHECKPOINT_DIR}-{state.global_step}"
-        if folder.is_dir():
+        if folder.is_dir() and distributed.rank() == 0:
             (folder / MARKER).touch()
 
 

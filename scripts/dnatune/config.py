@@ -16,7 +16,9 @@ from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError, best_match
 
 from dnatune.errors import UserError, nearest
+from dnatune.idle_keys import check_idle_keys
 from dnatune.tasks import task, task_of
+from dnatune.tuning_kinds import kind_of
 
 SCHEMA_PATH = Path(__file__).resolve().parents[2] / "workflow" / "schemas" / "config.schema.yaml"
 TYPE_WORDS = {
@@ -45,6 +47,8 @@ def resolve(config: dict[str, Any]) -> dict[str, Any]:
     error = best_match(Draft202012Validator(schema).iter_errors(resolved))
     if error is not None:
         raise UserError(_sentence(error))
+    if resolved != config:  # a complete configuration is one that came from here: nobody wrote all keys
+        check_idle_keys(config, resolved)
     _settle_by_task(resolved)
     _check_meaning(resolved)
     return resolved
@@ -172,12 +176,19 @@ def _check_meaning(config: dict[str, Any]) -> None:
         if name in methods:
             raise UserError(f"{key}': '{name}' is the name of a baseline; choose another name for the model.")
         check_backbone(f"models.{name}", model)
-        if model["tuning"] == "probe" and model["pooling"] == "architecture":
+        kind = kind_of(model)
+        if kind.needs_embeddings and model["pooling"] == "architecture":
             raise UserError(f"{key}.pooling': a probe has a linear head on pooled embeddings; use mean, cls or last.")
-        if model["tuning"] == "probe" and model["training"]["gradient_checkpointing"]:
-            raise UserError(f"{key}.training.gradient_checkpointing' has no effect on a probe; leave it out.")
-        if model["lora"]["targets"] is not None and model["tuning"] != "lora":
-            raise UserError(f"{key}.lora.targets' has no effect with tuning: {model['tuning']}; use tuning: lora.")
+        if model["resources"]["gpu"] > 1 and not kind.through_backbone:
+            raise UserError(
+                f"{key}.resources.gpu': found {model['resources']['gpu']}, but with tuning: {model['tuning']} only a "
+                "head is trained, which uses one GPU; expected 0 or 1."
+            )
+        if model["training"]["sharding"] != "none" and model["resources"]["gpu"] < 2:
+            raise UserError(
+                f"{key}.training.sharding': found {model['training']['sharding']} with resources.gpu: "
+                f"{model['resources']['gpu']}; weights are spread over at least 2 GPUs."
+            )
     bounds = config["filter"]
     if bounds["max_length"] is not None and bounds["max_length"] < bounds["min_length"]:
         raise UserError(

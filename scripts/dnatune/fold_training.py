@@ -10,13 +10,14 @@ import logging
 import shutil
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from dnatune import files, tuning
+from dnatune import distributed, files, tuning
 from dnatune.fold_data import FoldData, fold_scores
 from dnatune.hardware import choose_precision, device_name
 from dnatune.inference import score_records
@@ -109,16 +110,16 @@ def train_on_fold(job: Job, fold: FoldData, inputs: Inputs, records_sha256: str)
     start = time.perf_counter()
     data = TrainingData(inputs, fold.labels, fold.train, fold.validation, len(fold.classes))
     trained, folder = run_training(job, inputs, data, fold.classes, records_sha256)
-    logits = score_records(
+    score = partial(
+        score_records,
         trained.model,
         inputs,
-        fold.scored,
         views=views_at_prediction(job.settings, inputs.table),
         outputs=len(fold.classes),
         task=job.task,
         precision=trained.run["precision"],
     )
-    scores = fold_scores(fold, logits)
+    scores = fold_scores(fold, distributed.by_shares(fold.scored, score))
     run = {
         **describe(job),
         **trained.run,
@@ -164,6 +165,7 @@ def describe(job: Job) -> dict[str, Any]:
         "backbone": job.settings["backbone"],
         "tuning": job.settings["tuning"],
         "device": device_name(),
+        "processes": distributed.size(),
         "seed": job.seed,
         "versions": installed_versions(),
     }
@@ -181,7 +183,7 @@ def embed_rows(job: Job, inputs: TokenInputs, classes: list[str], out: Path) -> 
     """Write the embeddings (token rows, hidden) float32 of the frozen backbone, once for all folds."""
     from dnatune.inference import embeddings
 
-    model = tuning.base_model(job.settings, label_ids(classes), job.seed)
+    model = tuning.frozen_model(job.settings, label_ids(classes), job.seed)
     model.to("cuda" if torch.cuda.is_available() else "cpu")
     rows = np.arange(len(inputs.table))
     with files.whole(out) as partial:

@@ -10,10 +10,19 @@ import torch
 
 from dnatune.errors import UserError
 
+DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
+
 
 def device_name() -> str:
     """Return the GPU's name, or 'cpu'."""
     return torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
+
+
+def available_precisions() -> list[str]:
+    """Return the number formats that the hardware computes in, the best first."""
+    if torch.cuda.is_available():
+        return ["bf16", "fp16", "fp32"] if torch.cuda.get_device_capability() >= (8, 0) else ["fp16", "fp32"]
+    return ["bf16", "fp32"] if _cpu_computes_bf16() else ["fp32"]
 
 
 def choose_precision(asked: str) -> str:
@@ -22,10 +31,7 @@ def choose_precision(asked: str) -> str:
     bf16 where the hardware computes in it (GPUs from Ampere on, CPUs with AVX512-BF16 or AMX), fp16 on older
     GPUs, fp32 otherwise. Raises UserError for a format the hardware lacks.
     """
-    if torch.cuda.is_available():
-        available = ["bf16", "fp16", "fp32"] if torch.cuda.get_device_capability() >= (8, 0) else ["fp16", "fp32"]
-    else:
-        available = ["bf16", "fp32"] if _cpu_computes_bf16() else ["fp32"]
+    available = available_precisions()
     if asked == "auto":
         return available[0]
     if asked not in available:
@@ -36,10 +42,31 @@ def choose_precision(asked: str) -> str:
     return asked
 
 
+def choose_base_precision(asked: str, precision: str) -> str:
+    """Return the number format of frozen matrices when a model computes in ``precision``.
+
+    'auto' is ``precision`` on a GPU, where memory is short, and fp32 on a CPU. Raises UserError for a format that
+    the hardware lacks, or another half precision than that of the computation.
+    """
+    if asked == "auto":
+        return precision if torch.cuda.is_available() else "fp32"
+    if asked not in available_precisions():
+        raise UserError(
+            f"Configuration key 'base_precision': {asked} is not available on {device_name()}, which has "
+            f"{', '.join(available_precisions())}; use auto."
+        )
+    if asked not in (precision, "fp32"):
+        options = " or ".join(dict.fromkeys((precision, "fp32")))
+        raise UserError(
+            f"Configuration key 'base_precision': found {asked} while this job computes in {precision} "
+            f"(training.precision); expected {options}."
+        )
+    return asked
+
+
 def autocast(device: str, precision: str) -> torch.autocast:
     """Return the context in which a model's forward pass runs in ``precision``."""
-    formats = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
-    return torch.autocast(device, formats[precision], enabled=precision != "fp32")
+    return torch.autocast(device, DTYPES[precision], enabled=precision != "fp32")
 
 
 def _cpu_computes_bf16() -> bool:

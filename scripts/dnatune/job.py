@@ -25,14 +25,19 @@ def job(snakemake: Any) -> Iterator[logging.Logger]:
     A ``UserError`` ends the script with exit code 1 and its one sentence; any other exception is a bug of
     ours and keeps its traceback. Both reach the log and the screen.
     """
+    # Of several processes that share a job (see ``distributed``), the first tells the story, the others their errors.
+    first = os.environ.get("DNATUNE_RANK", "0") == "0"
     log_path = snakemake.log[0] if len(snakemake.log) else None
     handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
     if log_path:
         os.makedirs(os.path.dirname(log_path) or ".", exist_ok=True)
-        handlers.append(logging.FileHandler(log_path, mode="w", encoding="utf-8"))
+        if first:
+            open(log_path, "w").close()
+        handlers.append(logging.FileHandler(log_path, mode="a", encoding="utf-8"))
     formatter = logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S")
     for handler in handlers:
         handler.setFormatter(formatter)
+        handler.setLevel(logging.INFO if first else logging.ERROR)
         LOGGER.addHandler(handler)
     LOGGER.setLevel(logging.INFO)
     LOGGER.propagate = False

@@ -10,6 +10,7 @@ import logging
 import math
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +23,15 @@ from transformers import PreTrainedModel, PrinterCallback, Trainer, TrainingArgu
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_callback import TrainerState
 
-from dnatune import checkpoints
+from dnatune import checkpoints, distributed
 from dnatune.callbacks import EarlyStopping, Progress, StopAfter
 from dnatune.hardware import choose_precision, peak_gpu_memory_mib, peak_memory_mib
 from dnatune.inference import score_records
 from dnatune.inputs import Inputs, TrainingCollator
-from dnatune.sampling import LengthGroupedBatches, TrainingRecords, stratified_sample
+from dnatune.sampling import TrainingRecords, stratified_sample
+from dnatune.shared_batches import SharedBatches, prepared
 from dnatune.tasks.base import Task
+from dnatune.tuning import parameter_counts
 
 LOGGER = logging.getLogger("dnatune")
 
@@ -81,6 +84,7 @@ def train(
     better = task.curve[settings["metric"]] if len(data.validation) else None
     arguments = training_arguments(settings, folder, precision, len(dataset), better, seed)
     trainer = FoldTrainer(model, arguments, dataset, data, settings, task, precision)
+    torch.manual_seed(seed + distributed.rank())  # processes that share a job draw dropout each for itself
     trainer.remove_callback(PrinterCallback)
     trainer.add_callback(checkpoints.MarkComplete())
     trainer.add_callback(Progress(stop_after_epochs))
@@ -88,7 +92,7 @@ def train(
         trainer.add_callback(StopAfter(stop_after_epochs))
     if settings["early_stopping"] is not None and len(data.validation):
         trainer.add_callback(EarlyStopping(settings["early_stopping"]))
-    checkpoint = checkpoints.last_complete(folder)
+    checkpoint = distributed.from_first(lambda: checkpoints.last_complete(folder))
     if checkpoint:
         LOGGER.info("goes on from step %d (checkpoint of an earlier attempt)", checkpoints.step_of(checkpoint))
     start = time.perf_counter()
@@ -126,6 +130,8 @@ def training_arguments(
         max_grad_norm=settings["max_grad_norm"],
         gradient_checkpointing=settings["gradient_checkpointing"],
         gradient_checkpointing_kwargs={"use_reentrant": False},
+        # Backbones carry layers that a classifier does not use (ESM's contact head).
+        ddp_find_unused_parameters=True,
         optim="adamw_torch_fused",
         eval_strategy="steps" if choose else "no",
         eval_steps=interval,
@@ -207,14 +213,14 @@ class FoldTrainer(Trainer):
         """Return batches of similar length."""
         dataset = self.train_dataset
         size, weights = self.args.train_batch_size, self.sampling_weights
-        batches = LengthGroupedBatches(dataset.lengths(), size, self.args.seed, weights, dataset)
+        batches = SharedBatches(dataset.lengths(), size, self.args.seed, weights, dataset)
         loader = DataLoader(
             dataset,
             batch_sampler=batches,
             collate_fn=self.data_collator,
             pin_memory=self.args.dataloader_pin_memory,
         )
-        return self.accelerator.prepare(loader)
+        return prepared(self.accelerator, loader)
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
         """AdamW with a learning rate of its own for the head, and no decay on norms and biases."""
@@ -245,7 +251,7 @@ class FoldTrainer(Trainer):
         """Return the task's loss in float32."""
         labels = inputs.pop("labels")
         outputs = model(**inputs)
-        loss = self.loss(outputs.logits.float(), labels)
+        loss = self.loss(*distributed.whole_batch(outputs.logits.float(), labels))
         return (loss, outputs) if return_outputs else loss
 
     def evaluate(self, eval_dataset=None, ignore_keys=None, metric_key_prefix="eval"):
@@ -255,15 +261,16 @@ class FoldTrainer(Trainer):
         """
         metrics: dict[str, float] = {}
         for part, records in self.curve_records.items():
-            scores = score_records(
+            score = partial(
+                score_records,
                 self.model,
                 self.data.inputs,
-                records,
                 views=[0],
                 outputs=self.data.outputs,
                 task=self.task,
                 precision=self.precision,
             )
+            scores = distributed.by_shares(records, score)
             for name, value in self.task.learning.curve_metrics(scores, self.data.targets[records]).items():
                 metrics[f"{metric_key_prefix}_{part}_{name}"] = value
         metrics[f"{metric_key_prefix}_validation_choice"] = choice(
@@ -327,10 +334,11 @@ def _run_record(
     best = history[history["step"] == (state.best_global_step or state.global_step)]
     chosen = best.get(f"validation_{settings['metric']}")
     gap = best[f"train_{trainer.task.gap}"] - best[f"validation_{trainer.task.gap}"]
+    trained, parameters = parameter_counts(trainer.model)
     return {
         "precision": precision,
-        "parameters": sum(p.numel() for p in trainer.model.parameters()),
-        "trainable_parameters": sum(p.numel() for p in trainer.model.parameters() if p.requires_grad),
+        "parameters": parameters,
+        "trainable_parameters": trained,
         "seconds_training": seconds,
         "samples_per_second": done * settings["batch_size"] * settings["gradient_accumulation"] / seconds,
         "peak_memory_mib": peak_memory_mib(),

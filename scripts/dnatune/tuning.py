@@ -1,6 +1,7 @@
-"""Which weights learn: all (full), small adapters and the head (lora), or a linear head on frozen embeddings (probe).
+"""Which weights learn: all (full), adapters and the head (lora, qlora), or a head on frozen embeddings (probe).
 
-Each way knows how to prepare a model, what to save of it, and how to make a plain transformers model again.
+Each way knows how to prepare a model, what to save of it, and how to make a plain transformers model again. What is
+true of each way stands in ``tuning_kinds``.
 """
 
 from __future__ import annotations
@@ -16,10 +17,13 @@ from torch import nn
 from transformers import PreTrainedModel, set_seed
 from transformers.modeling_outputs import SequenceClassifierOutput
 
+from dnatune import quantisation
 from dnatune.backbones import find_backbone
 from dnatune.backbones.base import Backbone, head_modules
 from dnatune.backbones.modeling_heads import make_head
 from dnatune.errors import UserError
+from dnatune.hardware import DTYPES, choose_base_precision, choose_precision
+from dnatune.tuning_kinds import kind_of
 
 LOGGER = logging.getLogger("dnatune")
 
@@ -60,6 +64,25 @@ def base_model(settings: dict[str, Any], labels: dict[str, int], seed: int) -> P
     return backbone.model(labels, pooling, settings["head_dropout"], settings.get("head"))
 
 
+def frozen_model(settings: dict[str, Any], labels: dict[str, int], seed: int) -> PreTrainedModel:
+    """Return ``base_model`` in the memory that a frozen backbone needs: 4 bits, half precision, or as it is.
+
+    Raises UserError for a ``base_precision`` that the hardware or ``training.precision`` does not allow.
+    """
+    model = base_model(settings, labels, seed)
+    precision = choose_precision(settings["training"]["precision"])
+    dtype = DTYPES[choose_base_precision(settings["base_precision"], precision)]
+    if kind_of(settings).quantised:
+        quantisation.quantise(model, settings["qlora"], DTYPES[precision])
+    for _, _, layer in quantisation.linear_layers(model):
+        layer.weight.data = layer.weight.data.to(dtype)
+    for parameter in getattr(model, model.base_model_prefix).parameters():
+        # The stacked experts of a mixture. Below bf16 hardware they compute outside of autocast, in float32.
+        if parameter.ndim == 3 and dtype == torch.bfloat16:
+            parameter.data = parameter.data.to(dtype)
+    return model
+
+
 def _build_full(settings: dict[str, Any], labels: dict[str, int], seed: int, width: int | None) -> nn.Module:
     return base_model(settings, labels, seed)
 
@@ -85,7 +108,7 @@ def load_weights(folder: Path) -> dict[str, torch.Tensor]:
 def _build_lora(settings: dict[str, Any], labels: dict[str, int], seed: int, width: int | None) -> nn.Module:
     from peft import LoraConfig, get_peft_model
 
-    model, lora = base_model(settings, labels, seed), settings["lora"]
+    model, lora = frozen_model(settings, labels, seed), settings["lora"]
     targets = lora["targets"] or backbone_of(settings).lora_targets()
     names = [name for name, _ in model.named_modules()]
     for target in targets:
@@ -106,13 +129,16 @@ def _build_lora(settings: dict[str, Any], labels: dict[str, int], seed: int, wid
 
 
 def _linear_names(model: nn.Module) -> list[str]:
-    kinds = ("Linear", "Conv1D")
+    kinds = ("Linear", "Linear4bit", "Conv1D")
     return sorted({name.rsplit(".", 1)[-1] for name, m in model.named_modules() if type(m).__name__ in kinds})
 
 
 def _restore_lora(base: PreTrainedModel, folder: Path, settings: dict[str, Any]) -> PreTrainedModel:
     from peft import PeftModel
 
+    if kind_of(settings).quantised:
+        # What was trained and judged is the adapter on the rounded weights, not on those of the checkpoint.
+        quantisation.round_to_four_bits(base, settings["qlora"])
     return PeftModel.from_pretrained(base, str(folder)).merge_and_unload()
 
 
@@ -136,6 +162,7 @@ def _restore_probe(base: PreTrainedModel, folder: Path, settings: dict[str, Any]
 TUNINGS = {
     "full": Tuning(_build_full, _save_full, _restore_full),
     "lora": Tuning(_build_lora, _save_full, _restore_lora),
+    "qlora": Tuning(_build_lora, _save_full, _restore_lora),
     "probe": Tuning(_build_probe, _save_probe, _restore_probe),
 }
 
@@ -146,10 +173,15 @@ def build(settings: dict[str, Any], labels: dict[str, int], seed: int, width: in
     Raises UserError if a LoRA target matches no layer.
     """
     model = TUNINGS[settings["tuning"]].build(settings, labels, seed, width)
-    trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    total = sum(p.numel() for p in model.parameters())
+    trainable, total = parameter_counts(model)
     LOGGER.info("%s of %s parameters are trained (%.2f %%)", f"{trainable:,}", f"{total:,}", 100 * trainable / total)
     return model
+
+
+def parameter_counts(model: nn.Module) -> tuple[int, int]:
+    """Return how many numbers are trained and how many there are; those in 4 bits count like others."""
+    counts = [(quantisation.count(p), p.requires_grad) for p in model.parameters()]
+    return sum(n for n, trained in counts if trained), sum(n for n, _ in counts)
 
 
 def save(model: nn.Module, folder: Path, tuning: str) -> None:
@@ -160,3 +192,13 @@ def save(model: nn.Module, folder: Path, tuning: str) -> None:
 def restore(folder: Path, settings: dict[str, Any], labels: dict[str, int], seed: int) -> PreTrainedModel:
     """Return a plain transformers model with the weights that ``save`` wrote (adapters merged)."""
     return TUNINGS[settings["tuning"]].restore(base_model(settings, labels, seed), folder, settings)
+
+
+def restore_adapter(folder: Path, settings: dict[str, Any], labels: dict[str, int], seed: int) -> nn.Module:
+    """Return the frozen backbone as it was in training (4 bits for qlora) with the saved adapter and head beside it.
+
+    For lora and qlora alone; takes a quarter (4 bits) or half of the memory of ``restore``.
+    """
+    from peft import PeftModel
+
+    return PeftModel.from_pretrained(frozen_model(settings, labels, seed), str(folder))

@@ -79,17 +79,17 @@ def write_bpe_tokenizer(folder: Path) -> Path:
     return folder
 
 
-def write_generic(folder: Path, kind: str, vocabulary_size: int = BPE_SIZE) -> Path:
-    """Save a language model of ``kind`` (bert, gpt2, mixtral) with a byte-pair tokenizer."""
+def write_generic(folder: Path, kind: str, vocabulary_size: int = BPE_SIZE, width: int = 32) -> Path:
+    """Save a language model of ``kind`` (bert, gpt2, mixtral) and hidden size ``width`` with a byte-pair tokenizer."""
     import torch
     import transformers as t
 
     torch.manual_seed(5)
     ids = {"vocab_size": vocabulary_size, "pad_token_id": 3, "bos_token_id": 1, "eos_token_id": 2}
-    small = {**SIZES, "intermediate_size": 64, "max_position_embeddings": 128}
+    small = {**SIZES, "hidden_size": width, "intermediate_size": 64, "max_position_embeddings": 128}
     model = {
         "bert": lambda: t.BertForMaskedLM(t.BertConfig(**ids, **small)),
-        "gpt2": lambda: t.GPT2LMHeadModel(t.GPT2Config(**ids, n_embd=32, n_layer=1, n_head=2, n_positions=128)),
+        "gpt2": lambda: t.GPT2LMHeadModel(t.GPT2Config(**ids, n_embd=width, n_layer=1, n_head=2, n_positions=128)),
         "mixtral": lambda: t.MixtralForCausalLM(
             t.MixtralConfig(**ids, **small, num_key_value_heads=2, num_local_experts=4, num_experts_per_tok=1)
         ),

@@ -14,9 +14,9 @@ MINIMAL = {
 }
 
 
-def changed(path, value):
-    """Return MINIMAL with the dotted key ``path`` set to ``value``."""
-    whole = copy.deepcopy(MINIMAL)
+def changed(path, value, start=MINIMAL):
+    """Return ``start`` with the dotted key ``path`` set to ``value``."""
+    whole = copy.deepcopy(start)
     *groups, last = path.split(".")
     place = whole
     for group in groups:
@@ -198,10 +198,47 @@ def test_wrong_choice_lists_what_there_is(path, value, words):
             "gradient_checkpointing",
         ),
         ("models.mini", {"backbone": "a/b", "backbone_config": {"hidden_size": 8}}, "backbone_config"),
+        ("models.mini", {"backbone": "a/b", "tuning": "probe", "resources": {"gpu": 2}}, "expected 0 or 1"),
+        ("models.mini", {"backbone": "a/b", "training": {"sharding": "fsdp"}}, "at least 2 GPUs"),
     ],
 )
 def test_keys_that_do_not_go_together(path, value, words):
     assert words in refused(path, value)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "others", "words"),
+    [
+        ("lora.r", 16, {}, "tuning: full; leave it out, or set tuning to lora or qlora"),
+        ("lora.r", 8, {"tuning": "probe"}, "tuning: probe"),
+        ("qlora.quant_type", "nf4", {"tuning": "lora"}, "set tuning to qlora"),
+        ("base_precision", "auto", {"tuning": "full"}, "lora or qlora or probe"),
+        ("head_dropout", 0.1, {"pooling": "architecture"}, "mean or cls or last"),
+        ("tokens.window_overlap", 0.25, {"tokens": {"long_sequences": "crop"}}, "long_sequences to windows"),
+        ("training.focal_gamma", 2.0, {}, "training.imbalance: none"),
+        ("training.focal_gamma", 1.0, {"training": {"imbalance": "class_weights"}}, "imbalance to focal"),
+        ("training.logit_adjustment_tau", 1, {"training": {"imbalance": "focal"}}, "to logit_adjustment"),
+        ("training.sharding", "fsdp", {"tuning": "qlora", "resources": {"gpu": 2}}, "set tuning to full"),
+    ],
+)
+def test_a_key_that_another_switches_off_is_refused_if_it_was_written(key, value, others, words):
+    """Also where it was written with its default; the same key left out is nobody's mistake."""
+    without = changed("models.mini", {"backbone": "builtin:nt-mini", **others})
+    config.resolve(without)
+    with pytest.raises(UserError) as refusal:
+        config.resolve(changed(f"models.mini.{key}", value, without))
+    assert f"models.mini.{key}'" in str(refusal.value)
+    assert words in str(refusal.value)
+
+
+def test_a_key_that_is_switched_on_and_written_is_taken():
+    model = {"backbone": "a/b", "tuning": "qlora", "lora": {"r": 4, "targets": None}, "qlora": {"quant_type": "fp4"}}
+    model |= {"base_precision": "fp32", "tokens": {"window_overlap": 0.5}, "training": {"imbalance": "focal"}}
+    found = config.resolve(changed("models.mini", model))["models"]["mini"]
+    assert (found["lora"]["r"], found["qlora"]["quant_type"], found["tokens"]["window_overlap"]) == (4, "fp4", 0.5)
+    # Empty sections and nulls write nothing.
+    config.resolve(changed("models.mini", {"backbone": "a/b", "lora": None, "qlora": {}}))
+    config.resolve(changed("models.mini", {"backbone": "a/b", "lora": {"targets": None}}))
 
 
 @pytest.mark.parametrize("value", [None, {}])

@@ -40,6 +40,30 @@ def test_what_the_hardware_lacks_is_refused(monkeypatch, gpu, asked):
         hardware.choose_precision(asked)
 
 
+@pytest.mark.parametrize(
+    ("gpu", "precision", "chosen"), [((8, 0), "bf16", "bf16"), ((7, 5), "fp16", "fp16"), (None, "bf16", "fp32")]
+)
+def test_frozen_weights_are_halved_on_a_gpu_alone(monkeypatch, gpu, precision, chosen):
+    machine(monkeypatch, gpu, bf16_cpu=True)
+    assert hardware.choose_base_precision("auto", precision) == chosen
+    assert hardware.choose_base_precision("fp32", precision) == "fp32"
+    assert hardware.choose_base_precision(precision, precision) == precision
+
+
+@pytest.mark.parametrize(
+    ("gpu", "asked", "precision", "words"),
+    [
+        ((7, 5), "bf16", "fp16", "bf16 is not available on Some GPU, which has fp16, fp32"),
+        ((8, 0), "bf16", "fp32", "computes in fp32.*expected fp32"),
+        ((8, 0), "fp16", "bf16", "computes in bf16.*expected bf16 or fp32"),
+    ],
+)
+def test_a_format_of_frozen_weights_that_cannot_be_is_refused(monkeypatch, gpu, asked, precision, words):
+    machine(monkeypatch, gpu)
+    with pytest.raises(UserError, match=f"base_precision.*{words}"):
+        hardware.choose_base_precision(asked, precision)
+
+
 @pytest.mark.parametrize(("precision", "dtype"), [("fp32", torch.float32), ("bf16", torch.bfloat16)])
 def test_autocast_computes_in_the_precision(precision, dtype):
     with hardware.autocast("cpu", precision):

@@ -50,6 +50,7 @@ KINDS = {
     "last": ({"pooling": "last"}, "refit", 1),
     "architecture": ({"pooling": "architecture"}, "refit", 1),
     "lora": ({"tuning": "lora"}, "refit", 1),
+    "qlora": ({"tuning": "qlora"}, "refit", 1),
     "probe": ({"tuning": "probe"}, "refit", 1),
     "best_fold": ({}, "best_fold", 3),
     "ensemble": ({}, "ensemble", 3),
@@ -64,10 +65,12 @@ KINDS = {
     "nt_lora": ({"backbone": "nt", "tuning": "lora"}, "refit", 1),
     "nt_lora_architecture": ({"backbone": "nt", "tuning": "lora", "pooling": "architecture"}, "refit", 1),
     "nt_ensemble": ({"backbone": "nt"}, "ensemble", 2),
+    "nt_qlora": ({"backbone": "nt", "tuning": "qlora"}, "refit", 1),
     "gpt2_lora": ({"backbone": "gpt2", "tuning": "lora"}, "refit", 1),
     "mixtral": ({"backbone": "mixtral"}, "refit", 1),
     "mixtral_architecture": ({"backbone": "mixtral", "pooling": "architecture"}, "refit", 1),
 }
+ADAPTER_ALONE = ["nt_lora", "nt_lora_architecture", "nt_qlora", "gpt2_lora"]
 
 
 class Saved:
@@ -184,9 +187,7 @@ def test_label_names_are_in_the_config(saved, loaded, name):
     assert loaded[name]["label2id"] == LABELS
 
 
-@pytest.mark.parametrize(
-    "name", [name for name in KINDS if name not in ("nt_lora", "nt_lora_architecture", "gpt2_lora")]
-)
+@pytest.mark.parametrize("name", [name for name in KINDS if name not in ADAPTER_ALONE])
 def test_the_light_version_loads_and_is_half_the_size(saved, loaded, name):
     package = whole(saved, name)
     np.testing.assert_allclose(loaded[f"{name} light"]["logits"], package.expected(), atol=0.1)
@@ -194,7 +195,7 @@ def test_the_light_version_loads_and_is_half_the_size(saved, loaded, name):
     assert 0.4 < sizes[1] / sizes[0] < 0.6
 
 
-@pytest.mark.parametrize("name", ["nt_lora", "nt_lora_architecture", "gpt2_lora"])
+@pytest.mark.parametrize("name", ADAPTER_ALONE)
 def test_the_light_version_of_lora_is_adapter_and_head(saved, name):
     package = whole(saved, name)
     light = package.folder / "light"
@@ -203,9 +204,10 @@ def test_the_light_version_of_lora_is_adapter_and_head(saved, name):
     assert (light / "adapter_model.safetensors").stat().st_size < 0.2 * (
         package.folder / "model.safetensors"
     ).stat().st_size
-    model = tuning.restore(light, package.settings, LABELS, 99).eval()
     encoder = tuning.backbone_of(package.settings).encoder()
-    np.testing.assert_allclose(package.logits(model, model, encoder), package.members[0], atol=1e-5)
+    for restore in (tuning.restore, tuning.restore_adapter):
+        model = restore(light, package.settings, LABELS, 99).eval()
+        np.testing.assert_allclose(package.logits(model, model, encoder), package.members[0], atol=1e-5)
 
 
 @pytest.mark.parametrize("name", KINDS)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from dnatune import tuning
+from dnatune import hardware, tuning
 from dnatune.errors import UserError
 from dnatune.fold_training import embed_rows
 from dnatune.inputs import EmbeddingInputs
@@ -62,6 +62,51 @@ def test_lora_on_a_generic_backbone(kind, layer, tmp_path):
     trained, scores, run = fit(tmp_path, settings, inputs)
     assert any(f"{layer}.lora_A" in name for name, _ in trained.model.named_parameters())
     assert 0 < run["trainable_parameters"] < run["parameters"]
+    assert np.isfinite(scores.logits).all()
+
+
+@pytest.mark.parametrize("kind", ["nt-mini", "gpt2", "mixtral", "bert"])
+def test_a_frozen_backbone_in_half_precision(kind, tmp_path, monkeypatch):
+    """What is frozen takes half the memory, what learns stays in float32, and the numbers are those of autocast."""
+    monkeypatch.setattr(hardware, "_cpu_computes_bf16", lambda: True)
+    source = {} if kind == "nt-mini" else {"backbone": str(write_generic(tmp_path / kind, kind))}
+    whole, half = (
+        model_settings({"precision": "bf16"}, tuning="lora", base_precision=base, **source) for base in ("auto", "bf16")
+    )
+    inputs, found = tokens_for(half), []
+    for settings in (whole, half):
+        model = tuning.build(settings, LABEL_IDS, 0).train()
+        with torch.autocast("cpu", torch.bfloat16):
+            logits = model(**inputs.batch([0, 1, 30])).logits.float()
+        logits.square().sum().backward()
+        assert all(p.grad is not None and p.dtype == torch.float32 for p in model.parameters() if p.requires_grad)
+        found.append((logits.detach(), {p.dtype for p in model.parameters() if p.ndim == 1}, model))
+    assert found[0][1] == found[1][1] == {torch.float32}
+    torch.testing.assert_close(found[1][0], found[0][0], atol=5e-3, rtol=0)
+    tables = ("embeddings", "wte", "wpe", "embed_tokens", "mlp.gate.", "classifier")
+    frozen = [
+        {
+            p.dtype
+            for name, p in model.named_parameters()
+            if p.ndim > 1 and not p.requires_grad and not any(table in name for table in tables)
+        }
+        for _, _, model in found
+    ]
+    assert frozen == [{torch.float32}, {torch.bfloat16}]
+    # The saved model holds the checkpoint's own digits, not the halved ones.
+    tuning.save(found[1][2], tmp_path / "w", "lora")
+    restored = tuning.restore(tmp_path / "w", half, LABEL_IDS, 0)
+    assert {p.dtype for p in restored.parameters()} == {torch.float32}
+    base = tuning.base_model(half, LABEL_IDS, 0).state_dict()
+    name = next(name for name in base if name.endswith(("query.weight", "c_attn.weight", "q_proj.weight")))
+    torch.testing.assert_close(restored.state_dict()[name], base[name], atol=1e-7, rtol=0)
+
+
+def test_it_trains_on_a_backbone_in_half_precision(tmp_path, monkeypatch):
+    monkeypatch.setattr(hardware, "_cpu_computes_bf16", lambda: True)
+    training = {"epochs": 3, "learning_rate": 1e-2, "precision": "bf16"}
+    _, scores, run = fit(tmp_path, model_settings(training, tuning="lora", base_precision="bf16"))
+    assert run["precision"] == "bf16"
     assert np.isfinite(scores.logits).all()
 
 

@@ -14,6 +14,7 @@ from dnatune.errors import UserError
 from dnatune.files import fingerprint
 from dnatune.source_version import source_version
 from dnatune.tasks import task, task_of
+from dnatune.tuning_kinds import kind_of
 from dnatune.versions import installed_versions
 
 try:
@@ -99,8 +100,8 @@ def tokens_of(wildcards):
 
 def embeddings_of(wildcards):
     """Embeddings of a probe's frozen backbone; other tunings read tokens only."""
-    probe = config["models"][wildcards.model]["tuning"] == "probe"
-    return {"embeddings": f"<results>/embeddings/{wildcards.model}.npy"} if probe else {}
+    needed = kind_of(config["models"][wildcards.model]).needs_embeddings
+    return {"embeddings": f"<results>/embeddings/{wildcards.model}.npy"} if needed else {}
 
 
 def fold_files(name, predictors):
@@ -162,7 +163,7 @@ def benchmarks_of_jobs():
     """Time and memory of all jobs before the report."""
     jobs = ["records", "labels", "folds", "compare", "figures"]
     jobs += [f"tokens/{name}" for name in TOKEN_SETS]
-    jobs += [f"embeddings/{model}" for model in MODELS if config["models"][model]["tuning"] == "probe"]
+    jobs += [f"embeddings/{model}" for model in MODELS if kind_of(config["models"][model]).needs_embeddings]
     jobs += [f"train/{model}/fold_{fold}" for model in MODELS for fold in FOLDS]
     jobs += [f"baselines/{method}/fold_{fold}" for method in BASELINES for fold in FOLDS]
     kinds = [("models", MODELS), ("baselines", BASELINES)]
