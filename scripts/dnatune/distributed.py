@@ -171,7 +171,8 @@ def whole_batch(logits: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tenso
         return logits, labels
     if logits.requires_grad:
         logits.register_hook(lambda gradient: gradient * size())
-    return _gathered(logits, 0.0), _gathered(labels, -100)
+    # Filled-up places count for nothing: -100 is cross entropy's, and targets that are shares have a weight of 0.
+    return _gathered(logits, 0.0), _gathered(labels, 0.0 if labels.is_floating_point() else -100)
 
 
 def _gathered(tensor: torch.Tensor, filling: float) -> torch.Tensor:
@@ -189,14 +190,11 @@ def _gathered(tensor: torch.Tensor, filling: float) -> torch.Tensor:
 
 
 def by_shares(records: np.ndarray, score: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-    """Return ``score(records)``, an array with a row per record, of which each process computes its part."""
+    """Return ``score(records)``, an array with one or more rows per record; each process computes its part."""
     if size() == 1 or not len(records):
         return score(records)
-    mine = records[rank() :: size()]
-    found = score(mine if len(mine) else records[:1])[: len(mine)]
+    mine = np.array_split(records, size())[rank()]
+    found = score(mine) if len(mine) else score(records[:1])[:0]
     parts: list[Any] = [None] * size()
     dist.all_gather_object(parts, found)
-    whole = np.empty((len(records), *found.shape[1:]), found.dtype)
-    for number, part in enumerate(parts):
-        whole[number :: size()] = part
-    return whole
+    return np.concatenate(parts)
