@@ -63,8 +63,9 @@ def cls_and_sep(cls: int, sep: int) -> dict[str, Any]:
 
 def write_mistral_dna(folder: Path) -> Path:
     """Mistral-DNA-v1-1M-hg38: Mixtral, 4,096 byte pairs, no bos or eos, truncation and padding left switched on."""
+    sizes = {"hidden_size": 64, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 8}
     config = t.MixtralConfig(
-        **SMALL, vocab_size=4096, num_key_value_heads=2, head_dim=16, num_local_experts=8, num_experts_per_tok=1,
+        **sizes, vocab_size=4096, num_key_value_heads=8, head_dim=8, num_local_experts=8, num_experts_per_tok=1,
         max_position_embeddings=256, rope_theta=1e6, bos_token_id=1, eos_token_id=2, pad_token_id=3,
         router_aux_loss_coef=0.02, sliding_window=None, tie_word_embeddings=False,
     )  # fmt: skip
