@@ -13,6 +13,7 @@ import numpy as np
 # The order in which the Nucleotide Transformer lists its 4,096 6-mers (constants.py, NUCLEOTIDES).
 BASES = "ATCG"
 SPECIAL_TOKENS = ("<unk>", "<pad>", "<mask>", "<cls>")
+OTHER_LETTERS = "a sequence to encode may hold A, C, G, T and N only"
 _CODE_OF_BYTE = np.full(256, 255, dtype=np.uint8)
 for _code, _base in enumerate(BASES + "N"):
     _CODE_OF_BYTE[ord(_base)] = _code
@@ -28,14 +29,14 @@ def base_ids(sequence: str, first_base_id: int) -> np.ndarray:
 
     Raises ValueError for letters other than A, C, G, T and N: clean the sequence first.
     """
-    return _codes(sequence).astype(np.int32) + first_base_id
+    codes = _codes(sequence)
+    if codes.max(initial=0) > 4:
+        raise ValueError(OTHER_LETTERS)
+    return codes.astype(np.int32) + first_base_id
 
 
 def _codes(sequence: str) -> np.ndarray:
-    codes = _CODE_OF_BYTE[np.frombuffer(sequence.encode("ascii"), dtype=np.uint8)]
-    if codes.size and codes.max() > 4:
-        raise ValueError("a sequence to encode may hold A, C, G, T and N only")
-    return codes
+    return _CODE_OF_BYTE[np.frombuffer(sequence.encode("ascii"), dtype=np.uint8)]
 
 
 class KmerEncoder:
@@ -58,8 +59,11 @@ class KmerEncoder:
         codes = _codes(sequence)[frame:]
         if codes.size == 0:
             return np.empty(0, dtype=np.int32)
-        if codes.max() < 4:
+        highest = codes.max()
+        if highest < 4:
             return self._segment(codes)
+        if highest > 4:
+            raise ValueError(OTHER_LETTERS)
         pieces: list[np.ndarray] = []
         start = 0
         unknown = np.array([self.first_base_id + 4], dtype=np.int32)

@@ -124,7 +124,7 @@ def token_rows(
     while batch := list(itertools.islice(stream, BATCH)):
         strands = [batch, [reverse_complement(sequence) for sequence in batch] if reverse else []]
         by_view = [encoder.encode(strands[view.strand], view.frame) for view in settings.views]
-        columns: list[list[int]] = [[] for _ in schema.names[:-1]]
+        rows: list[tuple[int, ...]] = []
         pieces: list[np.ndarray] = []
         lengths: list[int] = []
         longer = sum(ids.size > room for ids in by_view[0])
@@ -134,15 +134,13 @@ def token_rows(
                 starts = window_starts(ids.size, room, settings.window_overlap)
                 bases = [view.frame] if len(starts) == 1 else token_starts(view.frame, encoder.widths[ids])[starts]
                 for window, (start, base) in enumerate(zip(starts, bases, strict=True)):
-                    row = (first_record + position, *view, window, base)
-                    for column, value in zip(columns, row, strict=True):
-                        column.append(value)
+                    rows.append((first_record + position, *view, window, base))
                     part = ids[start : start + room]
                     pieces += [prefix, part, suffix]
                     lengths.append(part.size + prefix.size + suffix.size)
         offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
         ids = pa.ListArray.from_arrays(offsets, pa.array(np.concatenate(pieces)).cast(id_type))
-        arrays = [pa.array(c, type=field.type) for c, field in zip(columns, schema, strict=False)]
+        arrays = [pa.array(c, type=field.type) for c, field in zip(np.array(rows).T, schema, strict=False)]
         yield pa.RecordBatch.from_arrays([*arrays, ids], schema=schema), longer
         first_record += len(batch)
 

@@ -7,8 +7,8 @@ from dnatune import checkpoints
 from dnatune.callbacks import Progress
 from dnatune.fold_training import Job, remove_checkpoints, train_on_all
 from dnatune.tasks import task
-from miniatures import model_settings
-from small_fold import FOLD, INPUTS, assert_same, fit
+from miniatures import SIZES, model_settings
+from small_fold import FOLD, INPUTS, assert_same, fit, tokens_for
 
 
 class Killed(BaseException):
@@ -25,6 +25,7 @@ def kill_at(monkeypatch, step, event="on_step_end"):
     monkeypatch.setattr(Progress, event, happens, raising=False)
 
 
+OVERLAP = {**SIZES, "k": 4, "overlapping": True}
 RESUMED = {
     "full": ({}, {}, 11),
     "middle of an epoch": ({"evaluate_every": 0.4}, {}, 8),
@@ -32,6 +33,7 @@ RESUMED = {
     "dropout": ({"evaluate_every": 0.4}, {"head_dropout": 0.3}, 8),
     "lora": ({"evaluate_every": 0.4}, {"tuning": "lora", "lora": {"dropout": 0.2}}, 8),
     "balanced": ({"imbalance": "balanced_sampling", "evaluate_every": 0.4}, {}, 8),
+    "both strands": ({"evaluate_every": 0.4}, {"backbone_config": OVERLAP, "tokens": {"random_strand": True}}, 8),
     "early stopping": ({"epochs": 20, "early_stopping": 2, "learning_rate": 0.1, "metric": "log_loss"}, {}, 8),
 }
 
@@ -40,13 +42,14 @@ RESUMED = {
 def test_a_killed_job_ends_as_if_nothing_had_happened(name, tmp_path, monkeypatch, caplog):
     training, changes, step = RESUMED[name]
     settings = model_settings(training, **changes)
-    undisturbed = fit(tmp_path / "a", settings)
+    inputs = tokens_for(settings)
+    undisturbed = fit(tmp_path / "a", settings, inputs)
     kill_at(monkeypatch, step)
     with pytest.raises(Killed):
-        fit(tmp_path / "b", settings)
+        fit(tmp_path / "b", settings, inputs)
     kill_at(monkeypatch, None)
     with caplog.at_level("INFO", "dnatune"):
-        resumed = fit(tmp_path / "b", settings)
+        resumed = fit(tmp_path / "b", settings, inputs)
     assert 0 < resumed[2]["resumed_from_step"] <= step
     assert f"goes on from step {resumed[2]['resumed_from_step']}" in caplog.text
     assert_same(undisturbed, resumed)
