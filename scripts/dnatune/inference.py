@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
+from dnatune.averaging import MeanOfSequences
 from dnatune.hardware import autocast
 from dnatune.inputs import Inputs
 from dnatune.tasks.base import Task
@@ -51,7 +52,7 @@ def score_records(
     table = inputs.table
     frames = min(frames, table.frames)
     rows = table.rows_of(records, frames)
-    mean = task.learning.collector(table, records, frames, outputs)
+    mean = task.learning.collector(table, records, frames, outputs) or MeanOfSequences(table, records, frames, outputs)
     device = next(model.parameters()).device
     was_training = model.training
     model.eval()

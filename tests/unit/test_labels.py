@@ -5,6 +5,7 @@ import pandas as pd
 
 from dnatune.files import read_json
 from dnatune.labels import class_balance, imbalance, label_map, map_labels
+from dnatune.tasks import task
 
 
 def test_label_map_is_sorted_and_both_ways():
@@ -61,7 +62,7 @@ def test_written_files(tmp_path):
         }
     ).to_parquet(tmp_path / "records.parquet")
     paths = [tmp_path / name for name in ("map.json", "balance.tsv", "summary.json")]
-    map_labels(tmp_path / "records.parquet", *paths)
+    map_labels(tmp_path / "records.parquet", *paths, task("multiclass"))
     assert read_json(paths[0])["label2id"] == {"a": 0, "b": 1}
     table = pd.read_csv(paths[1], sep="\t", keep_default_na=False)
     assert table["label"].tolist() == ["a", "NA", "b"]

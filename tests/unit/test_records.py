@@ -14,6 +14,7 @@ from dnatune.errors import UserError
 from dnatune.files import read_json
 from dnatune.groups import best_accuracy, components, sequence_codes
 from dnatune.records import Settings, read_records
+from dnatune.tasks import task
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
 RNG = np.random.default_rng(0)
@@ -31,6 +32,7 @@ class Case:
         self.labels = [(i, label) for i, (_, label) in BASE.items()]
         self.header = ["id", "label"]
         self.data, self.filter = {}, {}
+        self.task = task("multiclass")
 
     def add(self, name, sequence, *label):
         self.fasta.append((name, sequence))
@@ -46,7 +48,7 @@ class Case:
         self.table("labels", self.header, self.labels)
         self.data["sequences"] = str(self.folder / "s.fasta")
         out = [self.folder / "out" / n for n in ("records.parquet", "removed.tsv", "summary.json")]
-        summary = read_records(Settings.from_config(self.data, self.filter), *out)
+        summary = read_records(Settings.from_config(self.data, self.filter), *out, self.task)
         assert read_json(out[2])["records_kept"] == summary["records_kept"]
         self.removed = pd.read_csv(out[1], sep="\t", keep_default_na=False)
         self.summary = summary
@@ -304,7 +306,7 @@ def test_real_barcodes_with_a_selection(tmp_path):
         "columns": {"ranks": ["genus", "family"]},
     }
     out = [tmp_path / n for n in ("r.parquet", "r.tsv", "s.json")]
-    summary = read_records(Settings.from_config(data, {}), *out)
+    summary = read_records(Settings.from_config(data, {}), *out, task("multiclass"))
     labels = pd.read_csv(folder / "labels.csv")
     assert (summary["sequences_read"], summary["records_known"], summary["classes_known"]) == (
         2539,
