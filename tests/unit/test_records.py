@@ -245,6 +245,25 @@ def test_split_words_leaks_and_untrained_classes(case):
         case.read()
 
 
+def test_a_label_that_is_not_in_the_given_map_is_one_sentence(case):
+    case.data["columns"] = {"label": "species"}
+    case.header = ["id", "species"]
+    case.task = task("multiclass", {"labels": ["Alpha", "B", "A"]})
+    assert case.read()["label"].tolist() == ["A", "A", "B", "B"]
+    case.add("x1", S[4], "Alpah")
+    case.add("x2", S[5], "Beta")
+    with pytest.raises(UserError) as caught:
+        case.read()
+    sentence = str(caught.value)
+    for words in ("labels.csv", "'Alpah' of id 'x1'", "column 'species'", "data.label_map", "did you mean 'Alpha'"):
+        assert words in sentence
+    assert "\n" not in sentence and "x2" not in sentence
+    # A record that is filtered out is not asked for its label.
+    case.fasta[-2:] = [("x1", "ACGT"), ("x2", S[5] * 1000)]
+    case.filter = {"max_length": 1000}
+    assert case.read().index.tolist() == ["a1", "a2", "b1", "b2"]
+
+
 def test_nothing_left_one_class_and_all_classes_filtered(case):
     case.filter = {"min_length": 100}
     with pytest.raises(UserError, match=r"No sequence of .* is left .*4 too_short"):

@@ -110,7 +110,7 @@ def test_a_hostile_label_is_shown_and_never_run(html):
 
 def test_the_answer_comes_before_anything_else(html):
     order = [html.index(f'id="{name}"') for name in (
-        "answer", "data", "balance", "leakage", "models", "learning", "precision-recall", "reliability",
+        "answer", "data", "balance", "leakage", "models", "learning", "precision_recall", "reliability",
         "classes", "confusions", "time", "made-with", "glossary")]  # fmt: skip
     assert order == sorted(order)
 
@@ -142,6 +142,15 @@ def test_big_numbers_are_means_over_folds(run):
     shown = [float(item["value"]) for item in report.big_numbers(run)]
     assert shown == pytest.approx([mine[m] for m in TASK.headline], abs=5e-4)
     assert all("95 % interval" in item["spread"] for item in report.big_numbers(run))
+
+
+def test_a_binary_run_shows_the_figures_of_its_task(run):
+    binary = report.Run(**{**vars(run), "task": task("binary")})
+    text = render(binary)
+    assert [item["name"] for item in report.big_numbers(binary)] == [
+        report_words.metric(name).name for name in ("accuracy", "f1_macro", "mcc", "roc_auc_macro")
+    ]
+    assert not Page(text).wrong and text.index('id="models"') < text.index('id="reliability"')
 
 
 def test_one_fold_one_model_no_baseline(tmp_path):
