@@ -24,16 +24,6 @@ from dnatune.fold_data import ROLES
 
 # Okabe & Ito (2008), "Color universal design"; the light yellow comes last because it is faint on white.
 OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
-NAMES = (
-    "class_balance",
-    "folds",
-    "model_comparison",
-    "learning_curves",
-    "precision_recall",
-    "reliability",
-    "confusions",
-    "per_class_f1_vs_size",
-)
 HATCHES = ("", "//", "..")
 GREY = "#666666"
 WIDTH = 7.2  # inches; 11 pt text in it stays readable when a phone shows the figure 520 pixels wide

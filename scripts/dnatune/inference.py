@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import torch
 
+from dnatune.averaging import MeanOfSequences
 from dnatune.hardware import autocast
 from dnatune.inputs import Inputs
 from dnatune.tasks.base import Task
@@ -52,7 +53,7 @@ def score_records(
     table = inputs.table
     views = np.asarray(views)
     rows = table.rows_of(records, views=views)
-    mean = task.learning.collector(table, records, views, outputs)
+    mean = task.learning.collector(table, records, views, outputs) or MeanOfSequences(table, records, views, outputs)
     device = next(model.parameters()).device
     was_training = model.training
     model.eval()

@@ -63,4 +63,4 @@ class TrainingCollator:
     def __call__(self, items: list[tuple[int, int]]) -> dict[str, torch.Tensor]:
         rows, records = (np.array(part) for part in zip(*items, strict=True))
         labels = self.task.learning.batch_targets(self.targets, records, self.inputs.table, rows)
-        return {**self.inputs.batch(rows), "labels": labels}
+        return {**self.inputs.batch(rows), "labels": torch.as_tensor(labels)}

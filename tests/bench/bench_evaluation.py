@@ -15,6 +15,8 @@ import numpy as np
 
 from dnatune.evaluation import evaluate_fold
 from dnatune.scores import Scores
+from dnatune.tasks import task
+from dnatune.tasks.base import EvaluationSettings
 
 
 def simulated(records: int, classes: int, seed: int = 0) -> Scores:
@@ -32,7 +34,8 @@ def simulated(records: int, classes: int, seed: int = 0) -> Scores:
 def main(records: int = 24_000, classes: int = 3_200) -> None:
     scores = simulated(records, classes)
     began = time.monotonic()
-    result = evaluate_fold(scores, [f"species {c}" for c in range(classes)], "bench", 0)
+    names = [f"species {c}" for c in range(classes)]
+    result = evaluate_fold(scores, names, "bench", 0, task("multiclass"), EvaluationSettings())
     seconds = time.monotonic() - began
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     print(f"{records} records x {classes} classes, calibration '{result.calibrator['method']}'")

@@ -47,7 +47,7 @@ builtins.snakemake = types.SimpleNamespace(
                 label_map=run + "/labels/label_map.json", tokens=glob.glob(run + "/tokens/*")[0]),
     output=Named(weights=out + "/weights", history=out + "/history.tsv", run=out + "/run.json",
                  scores=out + "/scores.npz"),
-    params=Named(model="nt-mini", fold="0", settings=config["models"]["nt-mini"], task="multiclass", seed=0,
+    params=Named(model="nt-mini", fold="0", settings=config["models"]["nt-mini"], task={"name": "multiclass"}, seed=0,
                  checkpoints=out + "/checkpoints", code=""))
 runpy.run_path({str(ROOT / "scripts" / "train_fold.py")!r})
 """

@@ -51,6 +51,7 @@ def records_to_tokens(count: int) -> dict[str, float]:
     from dnatune.backbones.kmer_tokenizer import KmerTokens
     from dnatune.kmer_encoding import vocabulary
     from dnatune.records import Settings, read_records
+    from dnatune.tasks import task
     from dnatune.tokens import TokenSettings, write_tokens
     from dnatune.views import all_views
 
@@ -68,7 +69,7 @@ def records_to_tokens(count: int) -> dict[str, float]:
         data = {"sequences": str(folder / "s.fasta"), "labels": str(folder / "l.csv")}
         start = time.perf_counter()
         settings = Settings.from_config(data, {})
-        read_records(settings, folder / "r.parquet", folder / "x.tsv", folder / "x.json")
+        read_records(settings, folder / "r.parquet", folder / "x.tsv", folder / "x.json", task("multiclass"))
         middle = time.perf_counter()
         encoder = KmerTokens(vocabulary(), 6, 1000)
         frames = TokenSettings(1000, 0.25, all_views(encoder.frames))

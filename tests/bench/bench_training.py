@@ -86,7 +86,7 @@ def dnatune() -> dict[str, float]:
     """Measure the way of this project on the same work: one frame, one epoch."""
     from dnatune import tuning
     from dnatune.config import resolve
-    from dnatune.inference import log_probabilities
+    from dnatune.inference import score_records
     from dnatune.inputs import TokenInputs
     from dnatune.tasks import task
     from dnatune.tokens import TokenSettings, TokenTable
@@ -122,13 +122,13 @@ def dnatune() -> dict[str, float]:
         )
     middle = time.process_time()
     table = TokenTable.of_sequences(sequences, encoder, TokenSettings.of(settings["tokens"], encoder))
-    log_probabilities(
+    score_records(
         trained.model,
         TokenInputs(table, encoder.pad_id),
         everything,
         views=[0],
-        classes=CLASSES,
-        probabilities=multiclass.probabilities,
+        outputs=CLASSES,
+        task=multiclass,
         precision=trained.run["precision"],
     )
     return {"train": SEQUENCES / (middle - start), "predict": SEQUENCES / (time.process_time() - middle)}

@@ -5,13 +5,19 @@ from scipy import stats
 from sklearn.metrics import average_precision_score, log_loss
 
 from dnatune import comparison
-from dnatune.comparison import compare, paired_tests, read_metrics
+from dnatune.comparison import compare, read_metrics
 from dnatune.errors import UserError
 from dnatune.evaluation import evaluate_fold
 from dnatune.files import write_tsv
 from dnatune.scores import Scores, probabilities
+from dnatune.tasks import task
+from dnatune.tasks.base import EvaluationSettings
 
 A, B = [0.90, 0.92, 0.95, 0.91, 0.93], [0.88, 0.91, 0.90, 0.90, 0.94]
+
+
+def paired_tests(metrics, test_share):
+    return comparison.paired_tests(metrics, test_share, task("multiclass").tested)
 
 
 def table(values, model, metric="accuracy", stage="calibrated"):
@@ -88,7 +94,8 @@ def test_a_fold_is_evaluated_from_its_scores_alone():
     logits = rng.normal(0, 1, (n, classes)) + 2 * (np.arange(classes) == label[:, None])
     scores = Scores(np.arange(n).astype(str), role, label, (4 * logits).astype(np.float32))
     names = [f"s{c}" for c in range(classes)]
-    result = evaluate_fold(scores, names, "m", 3, top_k=4, seed=1)
+    settings = EvaluationSettings(top_k=4, seed=1)
+    result = evaluate_fold(scores, names, "m", 3, task("multiclass"), settings)
     values = result.metrics.set_index(["split", "stage", "metric", "class"])["value"]
     test = scores.part("test")
     p = probabilities(test.logits)
@@ -104,6 +111,7 @@ def test_a_fold_is_evaluated_from_its_scores_alone():
     assert result.curves["reliability_raw"][:, 0].sum() == 200
     assert result.curves["pr_recall"].shape == result.curves["pr_precision_calibrated"].shape
     wrong = (1 - values["test", "calibrated", "accuracy", "all"]) * 200
-    assert result.confusions["count"].sum() == pytest.approx(wrong)
+    assert result.tables["confusions"]["count"].sum() == pytest.approx(wrong)
     without_unknown = Scores(*(f[role != "unknown"] for f in (scores.id, role, label, scores.logits)))
-    assert evaluate_fold(without_unknown, names, "m", 3, top_k=4, seed=1).metrics.equals(result.metrics)
+    again = evaluate_fold(without_unknown, names, "m", 3, task("multiclass"), settings)
+    assert again.metrics.equals(result.metrics)

@@ -1,4 +1,4 @@
-"""The conda environments hold what their rules' scripts import, with the versions of pyproject.toml."""
+"""The conda environments hold what their rules' scripts and task parts import, with the versions of pyproject.toml."""
 
 import ast
 import re
@@ -10,10 +10,11 @@ import pytest
 import yaml
 
 from dnatune.source_version import reached_modules
+from dnatune.tasks import TASKS, task
+from rules_read import rule_scripts
 
 ROOT = Path(__file__).parents[2]
 SCRIPTS = sorted((ROOT / "scripts").glob("*.py"))
-RULES = sorted((ROOT / "workflow" / "rules").glob("*.smk"))
 ENVIRONMENTS = sorted((ROOT / "envs").glob("*.yaml"))
 # Import name -> distribution, and conda name -> distribution, where they differ. The last two are hard
 # dependencies of transformers and jinja2, which choose their versions.
@@ -51,23 +52,27 @@ def project_pins():
     return {match[1].lower(): match[2] for match in found if match}
 
 
-def environments_of_scripts():
-    """Return (script name, environment file) pairs, read from the rules."""
-    pairs = []
-    for path in RULES:
-        for rule in re.split(r"^rule ", path.read_text("utf-8"), flags=re.M)[1:]:
-            script = re.search(r'script:\s*"[./]*scripts/([\w.]+)"', rule)
-            conda = re.search(r'conda:\s*f?"[./]*envs/([^"]+)"', rule)
-            assert script and conda, f"{path.name}: rule {rule.split(':')[0]} lacks script or conda"
-            kinds = ("cpu", "cuda") if "{" in conda[1] else ("",)
-            pairs += [(script[1], re.sub(r"\{.*?\}", kind, conda[1])) for kind in kinds]
-    return sorted(set(pairs))
+def in_environments():
+    """Yield (rule, task, environment file) of every rule, for every task where the rule uses parts of it."""
+    for rule in rule_scripts():
+        for name in TASKS if rule.parts else TASKS[:1]:
+            for environment in rule.environments:
+                yield pytest.param(rule, name, environment, id=f"{rule.script}-{name}-{environment}")
+
+
+def running(tree):
+    """Return all nodes but those that only a type checker sees."""
+    nodes = [tree]
+    for node in nodes:
+        hidden = isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        nodes += node.orelse if hidden else ast.iter_child_nodes(node)
+    return nodes
 
 
 def imported(path):
     """Return the top-level packages outside the standard library and this project that a file imports."""
     names = set()
-    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+    for node in running(ast.parse(path.read_text("utf-8"))):
         if isinstance(node, ast.Import):
             names |= {alias.name.split(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and not node.level:
@@ -76,20 +81,26 @@ def imported(path):
 
 
 def test_every_script_belongs_to_a_rule():
-    in_rules = {script for script, _ in environments_of_scripts()}
+    in_rules = {rule.script for rule in rule_scripts()}
     assert {path.name for path in SCRIPTS} - WITHOUT_RULE == in_rules
 
 
 def test_every_environment_is_used():
-    assert {name for _, name in environments_of_scripts()} == {path.name for path in ENVIRONMENTS}
+    assert {name for rule in rule_scripts() for name in rule.environments} == {path.name for path in ENVIRONMENTS}
 
 
-@pytest.mark.parametrize(("script", "environment"), environments_of_scripts())
-def test_a_rules_environment_holds_what_its_script_imports(script, environment):
-    path = ROOT / "scripts" / script
-    needed = {name: file.name for file in [*reached_modules(path), path] for name in imported(file)}
+@pytest.mark.parametrize(("rule", "task_name", "environment"), in_environments())
+def test_a_rules_environment_holds_what_its_script_imports(rule, task_name, environment):
+    path = ROOT / "scripts" / rule.script
+    files = [*reached_modules(path, rule.modules(task_name)), path]
+    needed = {name: file.name for file in files for name in imported(file)}
     missing = {name: file for name, file in needed.items() if name not in pins(ROOT / "envs" / environment)}
     assert missing == {}
+
+
+def test_every_part_of_a_task_is_named_by_a_rule():
+    named = {part for rule in rule_scripts() for part in rule.parts}
+    assert named == {part for name in TASKS for part in task(name).parts}
 
 
 @pytest.mark.parametrize("environment", ENVIRONMENTS, ids=lambda path: path.stem)

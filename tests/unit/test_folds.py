@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from dnatune.audit import audit_folds, require_clean
 from dnatune.errors import UserError
 from dnatune.folds import choose_validation, split_folds, split_roles, stratified_group_folds
+from dnatune.tasks import task
 
 
 @st.composite
@@ -151,12 +152,12 @@ def records(tmp_path):
 
 
 SPLIT = {"folds": 5, "validation_share": 0.1}
-IDS = {"a": 0, "b": 1, "c": 2}
+NAMES, TASK = ["a", "b", "c"], task("multiclass")
 
 
 def test_written_folds_are_clean(records, tmp_path):
     path, folds = records(), tmp_path / "folds.tsv"
-    assert split_folds(path, IDS, SPLIT, 1, folds) == "k-fold"
+    assert split_folds(path, NAMES, SPLIT, 1, folds, TASK) == "k-fold"
     table = pd.read_csv(folds, sep="\t")
     assert table.columns.tolist() == ["fold", "id", "role"]
     assert len(table) == 5 * 36 and "r36" not in set(table["id"])
@@ -182,7 +183,7 @@ def test_written_folds_are_clean(records, tmp_path):
 )
 def test_the_audit_finds_what_is_wrong_in_the_written_file(records, tmp_path, change, key):
     path, folds = records(), tmp_path / "folds.tsv"
-    split_folds(path, IDS, SPLIT, 1, folds)
+    split_folds(path, NAMES, SPLIT, 1, folds, TASK)
     table = pd.read_csv(folds, sep="\t")
     of = table.set_index(["fold", "id"])["role"]
     if change == "leak":
@@ -211,7 +212,7 @@ def test_the_audit_finds_what_is_wrong_in_the_written_file(records, tmp_path, ch
 def test_a_split_column_gives_one_fold(records, tmp_path):
     split = ["test" if i % 4 == 2 else "train" for i in range(37)]
     path, folds = records(split=split), tmp_path / "folds.tsv"
-    assert split_folds(path, IDS, SPLIT, 1, folds) == "split column"
+    assert split_folds(path, NAMES, SPLIT, 1, folds, TASK) == "split column"
     audit = audit_folds(folds, path, "split column")
     assert audit["clean"] and audit["folds"] == 1
     assert audit["per_fold"][0]["test"]["records"] == 9

@@ -10,9 +10,10 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 
 from dnatune import inference
 from dnatune.backbones.kmer_tokenizer import KmerTokens
-from dnatune.inference import batches_by_length, log_probabilities
+from dnatune.inference import batches_by_length, score_records
 from dnatune.inputs import TokenInputs, TrainingCollator
 from dnatune.kmer_encoding import vocabulary
+from dnatune.tasks import task
 from dnatune.tokens import TokenSettings, TokenTable
 from dnatune.views import all_views
 
@@ -56,9 +57,7 @@ def test_average_over_windows_and_views(inputs, views, budget, monkeypatch):
     monkeypatch.setitem(inference.TOKENS_PER_BATCH, "cpu", budget)
     model, records = Counter(), np.array([3, 0, 1, 4, 2])
     assert inputs.table.n_windows[3, 0] > 2
-    found = log_probabilities(
-        model, inputs, records, views=views, classes=3, probabilities=lambda x: x.softmax(-1), precision="fp32"
-    )
+    found = score_records(model, inputs, records, views=views, outputs=3, task=task("multiclass"), precision="fp32")
     expected = [by_hand(model, inputs, record, [divmod(view, 6) for view in views]) for record in records]
     np.testing.assert_allclose(np.exp(found), expected, atol=1e-6)
     assert found.dtype == np.float32
@@ -68,16 +67,14 @@ def test_impossible_classes_get_a_finite_logarithm(inputs):
     model = Counter()
     with torch.no_grad():
         model.weight *= 1000
-    found = log_probabilities(
-        model, inputs, np.arange(5), views=[0], classes=3, probabilities=lambda x: x.softmax(-1), precision="fp32"
-    )
+    found = score_records(model, inputs, np.arange(5), views=[0], outputs=3, task=task("multiclass"), precision="fp32")
     assert np.isfinite(found).all()
 
 
 @pytest.mark.parametrize("training", [True, False])
 def test_the_model_is_left_in_its_mode(inputs, training):
     model = Counter().train(training)
-    log_probabilities(model, inputs, np.arange(2), views=[0], classes=3, probabilities=torch.sigmoid, precision="fp32")
+    score_records(model, inputs, np.arange(2), views=[0], outputs=3, task=task("multiclass"), precision="fp32")
     assert model.training is training
 
 
@@ -94,8 +91,11 @@ def test_batches_cover_all_rows_within_the_budget(lengths, budget):
 
 def test_a_batch_is_padded_to_its_longest_row(inputs):
     rows = [int(r) for r in inputs.table.rows_of(np.array([0, 1]), views=[0])]
-    batch = TrainingCollator(inputs)([(row, 2) for row in rows])
-    assert batch["labels"].tolist() == [2] * len(rows)
+    records = inputs.table.record[rows].tolist()
+    collator = TrainingCollator(inputs, np.array([7, 4, 9, 9, 9]), task("multiclass"))
+    batch = collator(list(zip(rows, records, strict=True)))
+    assert batch["labels"].tolist() == [{0: 7, 1: 4}[record] for record in records]
+    assert set(records) == {0, 1} and batch["labels"].dtype == torch.int64
     for ids, mask, row in zip(batch["input_ids"], batch["attention_mask"], rows, strict=True):
         real = inputs.table.ids(row)
         assert ids.tolist() == [*real.tolist(), *[1] * (len(ids) - len(real))]

@@ -2,9 +2,13 @@
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pytest
 
+from dnatune.errors import UserError
 from dnatune.files import read_json
 from dnatune.labels import class_balance, imbalance, label_map, map_labels
+from dnatune.tasks import task
 
 
 def test_label_map_is_sorted_and_both_ways():
@@ -61,9 +65,33 @@ def test_written_files(tmp_path):
         }
     ).to_parquet(tmp_path / "records.parquet")
     paths = [tmp_path / name for name in ("map.json", "balance.tsv", "summary.json")]
-    map_labels(tmp_path / "records.parquet", *paths)
+    map_labels(tmp_path / "records.parquet", *paths, task("multiclass"))
     assert read_json(paths[0])["label2id"] == {"a": 0, "b": 1}
     table = pd.read_csv(paths[1], sep="\t", keep_default_na=False)
     assert table["label"].tolist() == ["a", "NA", "b"]
     assert table["class_id"].tolist() == [0, -1, 1]
     assert read_json(paths[2])["classes_known_unknown"] == 1
+
+
+def test_a_given_label_map_keeps_its_order(tmp_path):
+    table = {"label": ["b", "a", "a", "b", "rare"], "known": [True] * 4 + [False], "sequence": list("ACGTT")}
+    pd.DataFrame(table).to_parquet(tmp_path / "records.parquet")
+    paths = [tmp_path / name for name in ("map.json", "balance.tsv", "summary.json")]
+    given = ["b", "never seen", "rare", "a"]
+    map_labels(tmp_path / "records.parquet", *paths, task("multiclass", {"labels": given}))
+    written = read_json(paths[0])
+    assert list(written["label2id"].items()) == [("b", 0), ("never seen", 1), ("rare", 2), ("a", 3)]
+    assert [written["id2label"][str(i)] for i in range(4)] == given
+    balance = pd.read_csv(paths[1], sep="\t").set_index("label")
+    # A class that is too rare to be trained on has no id in the table, even where the map names it.
+    assert balance["class_id"].to_dict() == {"a": 3, "b": 0, "rare": -1}
+    targets = task("multiclass", {"labels": given}).labels.targets(
+        pa.chunked_array([table["label"]]), np.array(table["known"]), given
+    )
+    assert targets.tolist() == [0, 3, 3, 0, -1]
+
+
+def test_a_known_record_whose_label_is_not_in_the_map_is_a_mistake():
+    labels = task("multiclass").labels
+    with pytest.raises(UserError, match=r"no entry for b.*run the labels step again"):
+        labels.targets(pa.chunked_array([["a", "b"]]), np.array([True, True]), ["a"])

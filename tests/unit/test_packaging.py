@@ -14,9 +14,12 @@ from dnatune import tuning
 from dnatune.files import read_json
 from dnatune.packaging import Package, best_fold, fit_calibration, settled_epochs, write_package
 from dnatune.scores import Scores
+from dnatune.tasks import task
+from dnatune.tasks.base import EvaluationSettings
 from dnatune.tokens import TokenSettings
 from miniatures import SIZES, families, model_settings, write_generic, write_nt
 
+TASK = task("multiclass")
 OVERLAP = {**SIZES, "k": 4, "overlapping": True}
 CLASSES = ["Aus bus", "Cus dus", "Ünus"]
 LABELS = {name: i for i, name in enumerate(CLASSES)}
@@ -77,6 +80,7 @@ class Saved:
     """A package on disk, and the logits that its members gave before they were saved."""
 
     def __init__(self, folder: Path, settings: dict, mode: str, folds: int) -> None:
+        settings = {**settings, "head": TASK.head()}
         self.folder, self.settings, self.mode = folder / "final", settings, mode
         backbone = tuning.backbone_of(settings)
         encoder = backbone.encoder()
@@ -93,7 +97,7 @@ class Saved:
             prepared.eval()
             self.members.append(self.logits(prepared, base, encoder))
             tuning.save(prepared, weights, settings["tuning"])
-        self.package = Package("m", settings, 0, CLASSES, mode, light=True)
+        self.package = Package("m", settings, 0, CLASSES, mode, light=True, task={"name": "multiclass"})
         tokens = {"max_tokens": encoder.context, "frames": encoder.frames, "context": encoder.context}
         tokens["vocabulary_size"] = encoder.vocabulary_size
         assert TokenSettings.of(settings["tokens"], encoder).frames == encoder.frames
@@ -240,9 +244,9 @@ def test_the_head_of_lora_is_the_trained_one(saved):
 
 def test_epochs_and_best_fold_are_chosen_by_validation():
     assert settled_epochs(RUNS) == 4.0
-    assert best_fold(RUNS) == 1
-    assert best_fold([{**run, "metric_for_best": "log_loss"} for run in RUNS]) == 0
-    assert best_fold([{**RUNS[0], "best_metric": None}, RUNS[0]]) == 1
+    assert best_fold(RUNS, TASK) == 1
+    assert best_fold([{**run, "metric_for_best": "log_loss"} for run in RUNS], TASK) == 0
+    assert best_fold([{**RUNS[0], "best_metric": None}, RUNS[0]], TASK) == 1
 
 
 def scores_of(seed):
@@ -253,12 +257,12 @@ def scores_of(seed):
 
 
 def test_calibration_is_fitted_on_validation_scores_alone():
-    scores = [scores_of(i) for i in range(3)]
+    scores, judged = [scores_of(i) for i in range(3)], EvaluationSettings("temperature")
     spoilt = [Scores(s.id, s.role, s.label, np.where((s.role == "test")[:, None], -s.logits, s.logits)) for s in scores]
     for mode in ("refit", "best_fold", "ensemble"):
-        one, two = (fit_calibration(given, RUNS, mode, "temperature", 5, 0) for given in (scores, spoilt))
+        one, two = (fit_calibration(given, RUNS, mode, TASK, judged) for given in (scores, spoilt))
         assert one == two
     changed = [scores[0], Scores(scores[1].id, scores[1].role, scores[1].label, scores[1].logits * 3), scores[2]]
-    alone = [fit_calibration(given, RUNS, "best_fold", "temperature", 5, 0) for given in (scores, changed)]
+    alone = [fit_calibration(given, RUNS, "best_fold", TASK, judged) for given in (scores, changed)]
     assert alone[0] != alone[1]
-    assert fit_calibration([scores[1]], RUNS[1:2], "refit", "temperature", 5, 0) == alone[0]
+    assert fit_calibration([scores[1]], RUNS[1:2], "refit", TASK, judged) == alone[0]

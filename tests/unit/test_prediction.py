@@ -29,6 +29,7 @@ def full_precision(monkeypatch):
 
 def write_model(folder, settings, calibrator):
     """Save an untrained model with heads far enough from zero to tell sequences apart."""
+    settings = {**settings, "head": task("multiclass").head()}
     labels = {name: i for i, name in enumerate(CLASSES)}
     model = tuning.base_model(settings, labels, 0)
     torch.nn.init.normal_(model.classifier.weight, generator=torch.Generator().manual_seed(1))
@@ -38,7 +39,7 @@ def write_model(folder, settings, calibrator):
     summary = {"max_tokens": tokens.max_tokens, "frames": tokens.frames, "context": encoder.context}
     summary["vocabulary_size"] = encoder.vocabulary_size
     (folder / "final").mkdir()
-    package = Package("m", settings, 0, CLASSES, "refit", light=False)
+    package = Package("m", settings, 0, CLASSES, "refit", light=False, task={"name": "multiclass"})
     write_package(package, [folder / "weights"], [RUN], calibrator, summary, folder / "final")
     return model.eval(), folder / "final"
 
@@ -52,7 +53,7 @@ def made(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def saved(made):
-    return SavedModel(made[1], task("multiclass"))
+    return SavedModel(made[1])
 
 
 def query(folder, text):
@@ -63,7 +64,7 @@ def query(folder, text):
 def test_probabilities_are_the_calibrated_mean_over_frames_and_windows(made, saved):
     model, _ = made
     sequence, encoder = SEQUENCES[0], saved.encoder
-    found, windows = saved.probabilities([sequence])
+    found, windows = saved.predict([sequence])
     frames = []
     for frame in range(6):
         ids = encoder.encode([sequence], frame)[0].tolist()
@@ -78,10 +79,10 @@ def test_probabilities_are_the_calibrated_mean_over_frames_and_windows(made, sav
 
 
 def test_probabilities_sum_to_one_and_do_not_depend_on_company(saved):
-    together, windows = saved.probabilities(SEQUENCES)
+    together, windows = saved.predict(SEQUENCES)
     assert together.shape == (6, 3)
     np.testing.assert_allclose(together.sum(1), 1, atol=1e-6)
-    alone = np.concatenate([saved.probabilities([s])[0] for s in SEQUENCES])
+    alone = np.concatenate([saved.predict([s])[0] for s in SEQUENCES])
     np.testing.assert_allclose(together, alone, atol=1e-5)
     assert windows.shape == (6,)
 
@@ -99,7 +100,7 @@ def test_one_row_per_sequence_in_the_order_of_the_query(saved, tmp_path):
     assert "10% N" in table["note"][3]
     assert "longer than 1000" in table["note"][4]
     assert table["windows"].isna().tolist() == [False, True, False, True, True]
-    probabilities, _ = saved.probabilities([SEQUENCES[0], SEQUENCES[3]])
+    probabilities, _ = saved.predict([SEQUENCES[0], SEQUENCES[3]])
     np.testing.assert_allclose(table["probability"][[0, 2]].astype(float), probabilities.max(1), atol=1e-5)
     assert table["label"][[0, 2]].tolist() == [CLASSES[i] for i in probabilities.argmax(1)]
     assert table["top_2"][0].startswith(f"{table['label'][0]} ({table['probability'][0]:.4f}); ")
@@ -153,26 +154,26 @@ def test_other_versions_are_a_warning(made, tmp_path, caplog):
     copy_folder(made[1], tmp_path / "m")
     about = read_json(tmp_path / "m" / "dnatune.json")
     with caplog.at_level(logging.WARNING, "dnatune"):
-        SavedModel(tmp_path / "m", task("multiclass"))
+        SavedModel(tmp_path / "m")
     assert caplog.text == ""
     about["versions"]["torch"] = "1.0.0"
     write_json(tmp_path / "m" / "dnatune.json", about)
     with caplog.at_level(logging.WARNING, "dnatune"):
-        SavedModel(tmp_path / "m", task("multiclass"))
+        SavedModel(tmp_path / "m")
     assert "torch 1.0.0" in caplog.text
     assert caplog.text.count("made with") == 1
 
 
 def test_a_folder_that_is_no_saved_model(tmp_path):
     with pytest.raises(UserError, match=r"dnatune\.json"):
-        SavedModel(tmp_path, task("multiclass"))
+        SavedModel(tmp_path)
 
 
 def test_a_byte_pair_model_names_sequences_too(tmp_path):
     settings = model_settings(backbone=str(write_generic(tmp_path / "gpt2", "gpt2")))
     _, folder = write_model(tmp_path, settings, {"method": "none"})
-    model = SavedModel(folder, task("multiclass"))
-    found, windows = model.probabilities(SEQUENCES)
+    model = SavedModel(folder)
+    found, windows = model.predict(SEQUENCES)
     np.testing.assert_allclose(found.sum(1), 1, atol=1e-6)
     assert windows.tolist() == [1] * 6
     encoder = saved_encoder(folder, model.about["tokens"])

@@ -14,6 +14,7 @@ from dnatune.errors import UserError
 from dnatune.files import read_json
 from dnatune.groups import best_accuracy, components, sequence_codes
 from dnatune.records import Settings, read_records
+from dnatune.tasks import task
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
 RNG = np.random.default_rng(0)
@@ -31,6 +32,7 @@ class Case:
         self.labels = [(i, label) for i, (_, label) in BASE.items()]
         self.header = ["id", "label"]
         self.data, self.filter = {}, {}
+        self.task = task("multiclass")
 
     def add(self, name, sequence, *label):
         self.fasta.append((name, sequence))
@@ -46,7 +48,7 @@ class Case:
         self.table("labels", self.header, self.labels)
         self.data["sequences"] = str(self.folder / "s.fasta")
         out = [self.folder / "out" / n for n in ("records.parquet", "removed.tsv", "summary.json")]
-        summary = read_records(Settings.from_config(self.data, self.filter), *out)
+        summary = read_records(Settings.from_config(self.data, self.filter), *out, self.task)
         assert read_json(out[2])["records_kept"] == summary["records_kept"]
         self.removed = pd.read_csv(out[1], sep="\t", keep_default_na=False)
         self.summary = summary
@@ -243,6 +245,25 @@ def test_split_words_leaks_and_untrained_classes(case):
         case.read()
 
 
+def test_a_label_that_is_not_in_the_given_map_is_one_sentence(case):
+    case.data["columns"] = {"label": "species"}
+    case.header = ["id", "species"]
+    case.task = task("multiclass", {"labels": ["Alpha", "B", "A"]})
+    assert case.read()["label"].tolist() == ["A", "A", "B", "B"]
+    case.add("x1", S[4], "Alpah")
+    case.add("x2", S[5], "Beta")
+    with pytest.raises(UserError) as caught:
+        case.read()
+    sentence = str(caught.value)
+    for words in ("labels.csv", "'Alpah' of id 'x1'", "column 'species'", "data.label_map", "did you mean 'Alpha'"):
+        assert words in sentence
+    assert "\n" not in sentence and "x2" not in sentence
+    # A record that is filtered out is not asked for its label.
+    case.fasta[-2:] = [("x1", "ACGT"), ("x2", S[5] * 1000)]
+    case.filter = {"max_length": 1000}
+    assert case.read().index.tolist() == ["a1", "a2", "b1", "b2"]
+
+
 def test_nothing_left_one_class_and_all_classes_filtered(case):
     case.filter = {"min_length": 100}
     with pytest.raises(UserError, match=r"No sequence of .* is left .*4 too_short"):
@@ -304,7 +325,7 @@ def test_real_barcodes_with_a_selection(tmp_path):
         "columns": {"ranks": ["genus", "family"]},
     }
     out = [tmp_path / n for n in ("r.parquet", "r.tsv", "s.json")]
-    summary = read_records(Settings.from_config(data, {}), *out)
+    summary = read_records(Settings.from_config(data, {}), *out, task("multiclass"))
     labels = pd.read_csv(folder / "labels.csv")
     assert (summary["sequences_read"], summary["records_known"], summary["classes_known"]) == (
         2539,

@@ -16,8 +16,11 @@ from dnatune.evaluation import evaluate_fold
 from dnatune.files import read_json, write_json
 from dnatune.report_words import Estimate
 from dnatune.scores import Scores
+from dnatune.tasks import task
+from dnatune.tasks.base import EvaluationSettings
 from synthetic_run import BASELINES, HOSTILE, MODELS, write_run
 
+TASK = task("multiclass")
 LOOK = Path(__file__).parents[2] / "workflow" / "report"
 SVG = '<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"></svg>'
 
@@ -40,7 +43,8 @@ def read_run(root, models=MODELS, baselines=BASELINES, **more):
         language_models=list(models),
         baselines=list(baselines),
         history=report_files.of_folds(sorted(root.glob("models/*/fold_*/history.tsv"))),
-        confusions=report_files.of_folds(sorted(root.glob("*/*/fold_*/confusions.tsv"))),
+        task=TASK,
+        fold_tables={"confusions": report_files.of_folds(sorted(root.glob("*/*/fold_*/confusions.tsv")))},
         benchmarks=report_files.benchmarks(sorted(root.glob("benchmarks/**/*.tsv"))),
         runs=report_files.records_of(sorted(root.glob("*/*/fold_*/run.json"))),
         calibrations=report_files.records_of(sorted(root.glob("*/*/fold_*/calibration.json"))),
@@ -106,13 +110,13 @@ def test_a_hostile_label_is_shown_and_never_run(html):
 
 def test_the_answer_comes_before_anything_else(html):
     order = [html.index(f'id="{name}"') for name in (
-        "answer", "data", "balance", "leakage", "models", "learning", "precision-recall", "reliability",
+        "answer", "data", "balance", "leakage", "models", "learning", "precision_recall", "reliability",
         "classes", "confusions", "time", "made-with", "glossary")]  # fmt: skip
     assert order == sorted(order)
 
 
 def test_answer_says_plainly_that_a_baseline_wins(run):
-    text = {sentence.question: sentence.text for sentence in report.answer(run)}
+    text = {sentence.question: sentence.text for sentence in TASK.report.answer(run)}
     worth = text["Is a language model worth it here?"]
     assert worth.startswith("No, not on this evidence")
     assert "logistic_regression beats the model" in worth
@@ -127,8 +131,8 @@ def test_best_language_model_is_chosen_on_validation_never_on_test():
             ("baseline", "validation", 1.0))
     ]  # fmt: skip
     metrics = pd.DataFrame(rows, columns=["model", "fold", "split", "stage", "metric", "class", "value"])
-    assert report_tables.best_model(metrics, ["a", "b"]) == "a"
-    assert report_tables.best_model(metrics, []) is None
+    assert report_tables.best_model(metrics, ["a", "b"], TASK) == "a"
+    assert report_tables.best_model(metrics, [], TASK) is None
 
 
 def test_big_numbers_are_means_over_folds(run):
@@ -136,8 +140,17 @@ def test_big_numbers_are_means_over_folds(run):
     mine = metrics[(metrics["model"] == "nt-mini") & (metrics["split"] == "test") & (metrics["class"] == "all")]
     mine = mine[mine["stage"] == "calibrated"].groupby("metric")["value"].mean()
     shown = [float(item["value"]) for item in report.big_numbers(run)]
-    assert shown == pytest.approx([mine[m] for m in report.HEADLINE], abs=5e-4)
+    assert shown == pytest.approx([mine[m] for m in TASK.headline], abs=5e-4)
     assert all("95 % interval" in item["spread"] for item in report.big_numbers(run))
+
+
+def test_a_binary_run_shows_the_figures_of_its_task(run):
+    binary = report.Run(**{**vars(run), "task": task("binary")})
+    text = render(binary)
+    assert [item["name"] for item in report.big_numbers(binary)] == [
+        report_words.metric(name).name for name in ("accuracy", "f1_macro", "mcc", "roc_auc_macro")
+    ]
+    assert not Page(text).wrong and text.index('id="models"') < text.index('id="reliability"')
 
 
 def test_one_fold_one_model_no_baseline(tmp_path):
@@ -184,7 +197,7 @@ def test_curves_as_the_evaluation_writes_them(tmp_path):
         scores = Scores(np.arange(40).astype(str), roles, np.where(roles == "unknown", -1, labels), logits)
         folder = tmp_path / "models" / "m" / f"fold_{fold}"
         folder.mkdir(parents=True)
-        result = evaluate_fold(scores, list("abcd"), "m", fold, "temperature")
+        result = evaluate_fold(scores, list("abcd"), "m", fold, TASK, EvaluationSettings("temperature"))
         scores.save(folder / "scores.npz")
         write_json(folder / "calibration.json", result.calibrator)
         np.savez(folder / "curves.npz", **result.curves)
@@ -198,10 +211,10 @@ def test_curves_as_the_evaluation_writes_them(tmp_path):
     assert raw["count"].tolist() == [(place == b).sum() for b in raw["bin"]]
     assert raw["accuracy"].tolist() == pytest.approx([right[place == b].mean() for b in raw["bin"]])
     assert raw["confidence"].tolist() == pytest.approx([top[place == b].mean() for b in raw["bin"]], abs=1e-6)
-    unknown = report_files.unknowns(sorted(tmp_path.glob("models/*/*/scores.npz")), "m")
+    unknown = report_files.unknowns(sorted(tmp_path.glob("models/*/*/scores.npz")), "m", TASK)
     assert unknown["records"].tolist() == [2, 18, 2, 18]
     assert unknown["mean_top_probability"].between(0.25, 1).all()
-    assert report_files.unknowns(sorted(tmp_path.glob("models/*/*/scores.npz")), "other").empty
+    assert report_files.unknowns(sorted(tmp_path.glob("models/*/*/scores.npz")), "other", TASK).empty
 
 
 def test_place_of_a_file():
@@ -261,7 +274,7 @@ def test_tables_written_beside_the_report(run):
     assert tables["removed_reasons"]["records"].tolist() == [2, 1]
     assert set(tables["models"]["kind"]) == {"language model", "baseline"}
     assert {"run.json", "benchmark"} == set(tables["time_and_memory"]["source"])
-    best = run.confusions[run.confusions["model"] == run.best]
+    best = run.fold_tables["confusions"].query("model == @run.best")
     assert tables["confusions"]["count"].sum() == best["count"].sum()
 
 

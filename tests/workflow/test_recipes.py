@@ -12,8 +12,9 @@ from typing import Any
 
 import pandas as pd
 import pytest
-import recipe_data
 import yaml
+
+import recipe_data
 from miniature_entries import write_mistral_dna, write_plant_dnagpt
 from miniatures import write_nt
 from native_miniatures import write_aido

@@ -49,7 +49,9 @@ def mean_of(logits: list[torch.Tensor], problem_type: str | None) -> torch.Tenso
     if problem_type == "regression":
         return stacked.mean(0)
     if problem_type == "multi_label_classification":
-        return stacked.sigmoid().mean(0).logit(eps=1e-12)
+        # The logit of the mean probability from logarithms: a probability of 1 in float32 would give infinity.
+        yes, no = (nn.functional.logsigmoid(signed).logsumexp(0) for signed in (stacked, -stacked))
+        return yes - no
     return stacked.softmax(-1).mean(0).clamp(min=1e-38).log()
 
 

@@ -175,21 +175,22 @@ class Learning(Part):
         """Return the training loss; ``targets`` of the training part, ``outputs`` of the head."""
         raise NotImplementedError
 
-    def batch_targets(self, targets: Any, records: np.ndarray, table: TokenTable, rows: np.ndarray) -> torch.Tensor:
+    def batch_targets(
+        self, targets: Any, records: np.ndarray, table: TokenTable, rows: np.ndarray
+    ) -> torch.Tensor | np.ndarray:
         """Return the targets of a batch: of ``records`` (batch,), read as token ``rows`` (batch,)."""
-        import torch
-
-        return torch.as_tensor(targets[records])
+        return targets[records]
 
     def activate(self, logits: torch.Tensor) -> torch.Tensor:
         """Return what may be averaged over windows and views; both (rows, outputs)."""
         raise NotImplementedError
 
-    def collector(self, table: TokenTable, records: np.ndarray, views: np.ndarray, outputs: int) -> MeanOfSequences:
-        """Return what averages over the rows of ``records`` in these ``views`` (numbers in the table)."""
-        from dnatune.averaging import MeanOfSequences
-
-        return MeanOfSequences(table, records, views, outputs)
+    def collector(
+        self, table: TokenTable, records: np.ndarray, views: np.ndarray, outputs: int
+    ) -> MeanOfSequences | None:
+        """Return what averages over the rows of ``records`` in these ``views`` (numbers in the table); None stands
+        for the mean of each sequence."""
+        return None
 
     def scores(self, mean: torch.Tensor) -> torch.Tensor:
         """Return scores from averages of what ``activate`` gave; the inverse of ``activate``."""
