@@ -21,7 +21,7 @@ class RuleScript:
 
     def modules(self, task_name: str) -> list[str]:
         """Return what the script loads by name in a run of a task."""
-        return [f"dnatune.tasks.{task_name}", *map(task(task_name).module, self.parts)]
+        return [f"dnatune.tasks.{task_name}", *task(task_name).modules(self.parts)]
 
 
 def rule_scripts() -> list[RuleScript]:

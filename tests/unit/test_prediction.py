@@ -111,7 +111,7 @@ def test_both_strands_are_averaged_where_training_read_both(tmp_path):
     kmers = {**SIZES, "k": 3, "overlapping": True}
     settings = model_settings(tokens={"random_strand": True}, backbone_config=kmers)
     model, folder = write_model(tmp_path, settings, {"method": "none"})
-    found, windows = SavedModel(folder, task("multiclass")).probabilities(SEQUENCES[:2])
+    found, windows = SavedModel(folder).predict(SEQUENCES[:2])
     for sequence, probabilities in zip(SEQUENCES, found, strict=False):
         reverse = "".join({"A": "T", "C": "G", "G": "C", "T": "A"}[base] for base in reversed(sequence))
         rows = torch.tensor([[3, *(4 + "ATCGN".index(base) for base in strand)] for strand in (sequence, reverse)])

@@ -122,7 +122,7 @@ def test_strands_and_frames_come_up_equally_often(frames, views):
     sequences = ["".join(RNG.choice(list("ACGT"), 60)) for _ in range(3000)]
     settings = TokenSettings(100, 0.25, all_views(frames, 2))
     table = TokenTable.of_sequences(sequences, KmerTokens(vocabulary(5), 5, 1000), settings)
-    records = TrainingRecords(table, np.arange(3000), np.zeros(3000, dtype=int), np.array(views), 0)
+    records = TrainingRecords(table, np.arange(3000), np.array(views), 0)
     found = np.bincount(records.rows - table.first_row[:, 0], minlength=len(table.views))
     assert (found[[i for i in range(len(found)) if i not in views]] == 0).all()
     np.testing.assert_allclose(found[list(views)] / 3000, 1 / len(views), atol=0.04)

@@ -52,10 +52,7 @@ wildcard_constraints:
 
 def code(script, *parts):
     """Version of a script's library code and of the task's parts, so that a changed module re-runs what uses it."""
-    modules = [
-        f"dnatune.tasks.{config['task']}",
-        *(TASK.module(part) for part in parts if part in TASK.parts),
-    ]
+    modules = [f"dnatune.tasks.{config['task']}", *TASK.modules(parts)]
     return source_version(WORKFLOW_FOLDER / "scripts" / script, modules)
 
 

@@ -6,7 +6,7 @@ one). Scores are what a model gives, all windows and reading frames of a sequenc
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import import_module
@@ -124,12 +124,13 @@ class Task:
         """Return one of the task's ``baselines``."""
         return self._part("baselines")[name]
 
-    def module(self, stage: str) -> str:
-        """Return the module of a part, which a rule's code depends on."""
-        return f"dnatune.{self.parts[stage].split(':')[0]}"
+    def modules(self, stages: Iterable[str]) -> list[str]:
+        """Return the modules of those parts that the task has: what a rule's code depends on besides its script."""
+        return [f"dnatune.{self.parts[stage].split(':')[0]}" for stage in stages if stage in self.parts]
 
     def _part(self, stage: str) -> Any:
-        return getattr(import_module(self.module(stage)), self.parts[stage].split(":")[1])
+        module, name = self.parts[stage].split(":")
+        return getattr(import_module(f"dnatune.{module}"), name)
 
 
 class Part:
