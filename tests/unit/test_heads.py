@@ -129,13 +129,13 @@ def test_the_mean_of_an_ensemble_by_hand(scale):
     np.testing.assert_allclose(softmax(found, -1), softmax(wide, -1).mean(0), rtol=1e-4, atol=1e-30)
 
 
-def trained(settings, labels, seed, folder, head):
+def trained(settings, seed, folder, head):
     """Save what training would leave, with a head fitted to its training part; return its logits per sequence."""
     width = None
     if settings["tuning"] == "probe":
-        base = tuning.base_model({**settings, "head": head}, labels, 0).eval()
+        base = tuning.base_model({**settings, "head": head}, LABELS, 0).eval()
         width = base.config.backbone.hidden_size
-    model = tuning.build({**settings, "head": head}, labels, 0, width)
+    model = tuning.build({**settings, "head": head}, LABELS, 0, width)
     torch.manual_seed(seed)
     with torch.no_grad():
         for parameter in model.parameters():
@@ -147,8 +147,7 @@ def trained(settings, labels, seed, folder, head):
         row = {"input_ids": torch.tensor([ids]), "attention_mask": torch.ones(1, len(ids), dtype=torch.long)}
         with torch.inference_mode():
             if width:
-                hidden = base.hidden_states(**row) if settings["head"]["per_token"] else base.embed(**row)
-                row = {"embeddings": hidden}
+                row = {"embeddings": base.embed(**row)}
             found.append(model(**row).logits[0].double().numpy())
     return found
 
@@ -157,16 +156,15 @@ def trained(settings, labels, seed, folder, head):
 def saved(tmp_path_factory):
     """Packages: {name: (folder, logits of the members)}; the package knows the head before it was fitted."""
     root = tmp_path_factory.mktemp("heads")
-    made = {}
+    made, plain = {}, {name: model_settings(tuning=name) for name in ("full", "lora", "probe")}
     for name in PACKAGES:
         kind, way = name.split("-")
         tuning_name, mode = ("full", "ensemble") if way == "ensemble" else (way, "refit")
         head = HEADS[kind]
-        settings = model_settings(tuning=tuning_name)
-        settings["head"] = head
+        settings = {**plain[tuning_name], "head": head}
         weights = [root / name / f"fold_{i}" for i in range(2 if mode == "ensemble" else 1)]
         fitted = {**head, **FITTED.get(kind, {})}
-        members = [trained(settings, LABELS, i, folder, fitted) for i, folder in enumerate(weights)]
+        members = [trained(settings, i, folder, fitted) for i, folder in enumerate(weights)]
         package = Package("m", settings, 0, NAMES, mode, light=False, task={"name": "multiclass"})
         tokens = {"max_tokens": 1000, "frames": 6, "context": 1000, "vocabulary_size": 4105}
         write_package(package, weights, RUNS[: len(weights)], {"method": "none"}, tokens, root / name / "final")
