@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.optimize import minimize_scalar
+from scipy.optimize import brentq, minimize_scalar
 from scipy.special import expit
 
 from dnatune.calibration import (
@@ -24,6 +24,10 @@ from dnatune.calibration import (
 )
 from dnatune.errors import first_ten
 from dnatune.multilabel_metrics import OWN_FIT_RECORDS, own_fits
+
+# A model that hardly tells records apart would be stretched without end, and with it the slightly other log-odds of
+# the model that is saved: a slope of 5 is as far as a fit goes.
+STEEPEST = 5.0
 
 LOGGER = logging.getLogger("dnatune")
 
@@ -144,10 +148,22 @@ def _temperature(odds: np.ndarray, positives: np.ndarray, negatives: np.ndarray)
     return [float(np.exp(found.x))]
 
 
+def _platt(odds: np.ndarray, positives: np.ndarray, negatives: np.ndarray) -> list[float]:
+    """Return slope and offset of Platt's sigmoid; where the slope is cut off, the offset keeps the mean."""
+    slope, offset = sigmoid_curve(odds, positives, negatives)
+    if slope <= STEEPEST:
+        return [slope, offset]
+    weight = positives + negatives
+    wanted = (positives.sum() + 1) / (weight.sum() + 2)
+    reach = STEEPEST * np.abs(odds).max() + 50
+    found = brentq(lambda b: np.average(expit(STEEPEST * odds + b), weights=weight) - wanted, -reach, reach)
+    return [STEEPEST, float(found)]
+
+
 # From simple to complex: in a tie the simpler one is taken.
 CURVES: dict[str, Curve] = {
     "none": Curve(lambda odds, positives, negatives: [], lambda parameters, odds: expit(odds)),
     "temperature": Curve(_temperature, lambda parameters, odds: expit(odds / parameters[0])),
-    "platt": Curve(sigmoid_curve, lambda parameters, odds: expit(parameters[0] * odds + parameters[1])),
+    "platt": Curve(_platt, lambda parameters, odds: expit(parameters[0] * odds + parameters[1])),
     "isotonic": Curve(isotonic_curve, lambda parameters, odds: np.interp(odds, parameters[0], parameters[1])),
 }

@@ -104,6 +104,19 @@ def test_platt_of_a_label_is_logistic_regression_on_its_log_odds():
     np.testing.assert_allclose(apply_labels(fitted, odds)[:, 0], expected, atol=2e-3)
 
 
+def test_a_model_that_tells_nothing_apart_is_not_stretched_without_end():
+    rng = np.random.default_rng(0)
+    y = np.zeros((40, 3), np.int8)
+    y[:15] = 1
+    odds = np.where(y > 0, 0.02, -0.02) + rng.normal(0, 0.01, y.shape)
+    fitted = fit_labels("platt", odds, y, y[:, 0], NAMES, seed=0)
+    p = apply_labels(fitted, odds)
+    np.testing.assert_allclose(p.mean(axis=0), 16 / 42, atol=1e-6)
+    assert fitted["own"]["0"][0] == 5
+    # The refit may have an offset of its own: that must not make all probabilities 0 or 1.
+    assert ((apply_labels(fitted, odds - 0.1) > 0.2) & (apply_labels(fitted, odds + 0.1) < 0.6)).all()
+
+
 def test_auto_takes_a_method_that_mends_an_offset():
     odds, y = validation()
     fitted = fit_labels("auto", odds, y, y[:, 1], NAMES, seed=0)

@@ -104,6 +104,8 @@ class Task:
     figures: tuple[str, ...] = ()
     sections: tuple[str, ...] = ()
     card = Card()
+    # Title of a report that has none of its own; ``{name}`` is the run's.
+    question = "How well can the sequences of {name} be told apart?"
     # Where the parts are: stage -> "module:name" within dnatune.
     parts: ClassVar[Mapping[str, str]] = {}
 

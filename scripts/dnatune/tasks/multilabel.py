@@ -65,6 +65,7 @@ class Multilabel(Task):
         ),
         more=", and gives the labels whose calibrated probability reaches their threshold (`thresholds` in that file)",
     )
+    question = "How well can the labels of {name} be told from the sequence?"
     parts: ClassVar[Mapping[str, str]] = {
         "labels": "tasks.multilabel_labels:MultilabelLabels",
         "learning": "tasks.multilabel_learning:MultilabelLearning",
