@@ -17,7 +17,7 @@ with job(snakemake) as log:
     params, given = snakemake.params, snakemake.input
     classes = class_names(given.label_map)
     kind = task(**params.task)
-    settings = {**params.settings, "head": kind.head()}
+    settings = {**params.settings, "head": kind.head(classes)}
     package = Package(params.model, settings, params.seed, classes, params.mode, params.light, dict(params.task))
     runs = [files.read_json(path) for path in given.runs]
     judged = EvaluationSettings(params.calibration["method"], params.calibration["cv_folds"], seed=params.seed)

@@ -1,16 +1,20 @@
 """Fine-tune one model on one fold and score the fold's validation, test and known unknown sequences."""
 
+from contextlib import ExitStack
 from pathlib import Path
 
 import torch
 
 from dnatune import distributed, files, tuning
 from dnatune.fold_data import load_fold
-from dnatune.fold_training import Job, open_inputs, remove_checkpoints, train_on_fold
+from dnatune.fold_training import Job, open_inputs, remove_checkpoints, train_apart, train_on_fold
 from dnatune.job import job
 from dnatune.tasks import task
 
-with job(snakemake) as log, distributed.processes(snakemake.resources.gpu):
+# Models that learn their labels apart are many and small: one process, one after the other.
+GPUS = 1 if snakemake.params.settings.get("alone") else snakemake.resources.gpu
+
+with job(snakemake) as log, distributed.processes(GPUS):
     params, given, made = snakemake.params, snakemake.input, snakemake.output
     torch.set_num_threads(max(1, snakemake.threads // distributed.size()))
     folder, number = Path(params.checkpoints), int(params.fold)
@@ -18,11 +22,20 @@ with job(snakemake) as log, distributed.processes(snakemake.resources.gpu):
     fold = load_fold(given.records, given.folds, given.label_map, training.fold, training.task)
     log.info("%s, fold %d: %d sequences to train on", training.model, training.fold, len(fold.train))
     inputs = open_inputs(given.tokens, given.get("embeddings"))
-    trained, scores, run, checkpoints = train_on_fold(training, fold, inputs, files.sha256(given.records))
-    distributed.others_end_here()
-    with files.whole(made.weights) as partial:
-        tuning.save(trained.model, partial, training.settings["tuning"])
-    files.write_tsv(made.history, trained.history)
+    units = training.task.units(training.settings, fold.classes)
+    sha256 = files.sha256(given.records)
+    with ExitStack() as writing:
+        if units:
+            partial = writing.enter_context(files.whole(made.weights))
+            history, scores, run, checkpoints = train_apart(training, fold, inputs, sha256, units, partial)
+        else:
+            trained, scores, run, checkpoint = train_on_fold(training, fold, inputs, sha256)
+            distributed.others_end_here()
+            partial = writing.enter_context(files.whole(made.weights))
+            tuning.save(trained.model, partial, training.settings["tuning"])
+            history, checkpoints = trained.history, [checkpoint]
+    files.write_tsv(made.history, history)
     files.write_json(made.run, run)
     scores.save(made.scores)
-    remove_checkpoints(checkpoints)
+    for folder in checkpoints:
+        remove_checkpoints(folder)

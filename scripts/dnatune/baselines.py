@@ -109,62 +109,73 @@ def _logistic_regression(
     """Softmax regression on k-mers that are there or not, each record scaled to length 1."""
     k = settings["k"]
     return softmax_regression_logits(
-        _unit_rows(kmer_matrix(train, k)), labels, _unit_rows(kmer_matrix(query, k)), classes, settings, seed
+        unit_rows(kmer_matrix(train, k)), labels, unit_rows(kmer_matrix(query, k)), classes, settings, seed
     )
 
 
 def _vector_logistic_regression(
     train: Any, labels: np.ndarray, query: Any, classes: int, settings: Mapping[str, Any], seed: int, *_: Any
 ) -> Logits:
-    """The same softmax regression on the user's vectors, standardised on the training part.
-
-    Divided by the root of their size besides, so that rows have about length 1, as those of k-mers.
-    """
-    centre, spread = train.mean(axis=0), train.std(axis=0)
-    scale = np.where(spread > 0, spread, 1) * np.sqrt(train.shape[1])
-    parts = [((part - centre) / scale).astype(np.float32) for part in (train, query)]
+    """The same softmax regression on the user's vectors, standardised on the training part."""
+    parts = standardised(train, query)
     return softmax_regression_logits(parts[0], labels, parts[1], classes, settings, seed)
 
 
 def softmax_regression_logits(
     train: Any, labels: np.ndarray, query: Any, classes: int, settings: Mapping[str, Any], seed: int
 ) -> Logits:
-    """Train softmax regression by Adam in mini-batches and return its logits.
-
-    This is scikit-learn's MLPClassifier without a hidden layer: the model is that of LogisticRegression,
-    but its memory and time also bear thousands of classes, where L-BFGS keeps ten float64 copies of the
-    weights. The number of records in a batch grows with the data so that an epoch has at most 16 steps.
-    """
-    from sklearn.exceptions import ConvergenceWarning
-    from sklearn.neural_network import MLPClassifier
-
+    """Train softmax regression and return its logits; see ``linear_model``."""
     support = np.bincount(labels, minlength=classes)
     present = np.flatnonzero(support)
     logits = np.zeros((query.shape[0], classes), dtype=np.float32)
     if len(present) > 1:
-        if sparse.issparse(train) and 4 * train.shape[0] * train.shape[1] <= DENSE_BYTES:
-            train = train.toarray()
-        model = MLPClassifier(
-            hidden_layer_sizes=(),
-            solver="adam",
-            learning_rate_init=float(settings["learning_rate"]),
-            alpha=float(settings["l2"]),
-            max_iter=int(settings["epochs"]),
-            batch_size=min(train.shape[0], max(int(settings["batch_size"]), train.shape[0] // 16)),
-            n_iter_no_change=int(settings["epochs"]),
-            random_state=seed,
-        )
-        with warnings.catch_warnings():
-            # A fixed number of epochs is meant: stopping there is no failure to converge.
-            warnings.simplefilter("ignore", ConvergenceWarning)
-            model.fit(train, labels)
-        weights, offset = model.coefs_[0].astype(np.float32), model.intercepts_[0].astype(np.float32)
+        weights, offset = linear_model(train, labels, settings, seed)
         if len(present) == 2:
             logits[:, present[1]] = (query @ weights + offset)[:, 0]
         else:
             for rows in row_blocks(logits.shape):
                 logits[rows, present] = query[rows] @ weights + offset
     return _lower_absent(logits, support)
+
+
+def linear_model(train: Any, targets: np.ndarray, settings: Mapping[str, Any], seed: int) -> tuple[np.ndarray, ...]:
+    """Train a linear model by Adam in mini-batches; return weights (features, outputs) and offset (outputs,).
+
+    This is scikit-learn's MLPClassifier without a hidden layer: the model is that of LogisticRegression (softmax
+    of class ids, a sigmoid for each column of 0 and 1), but its memory and time also bear thousands of classes,
+    where L-BFGS keeps ten float64 copies of the weights. The number of records in a batch grows with the data so
+    that an epoch has at most 16 steps. Two classes, or one column, have one output.
+    """
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.neural_network import MLPClassifier
+
+    if sparse.issparse(train) and 4 * train.shape[0] * train.shape[1] <= DENSE_BYTES:
+        train = train.toarray()
+    model = MLPClassifier(
+        hidden_layer_sizes=(),
+        solver="adam",
+        learning_rate_init=float(settings["learning_rate"]),
+        alpha=float(settings["l2"]),
+        max_iter=int(settings["epochs"]),
+        batch_size=min(train.shape[0], max(int(settings["batch_size"]), train.shape[0] // 16)),
+        n_iter_no_change=int(settings["epochs"]),
+        random_state=seed,
+    )
+    with warnings.catch_warnings():
+        # A fixed number of epochs is meant: stopping there is no failure to converge.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model.fit(train, targets)
+    return model.coefs_[0].astype(np.float32), model.intercepts_[0].astype(np.float32)
+
+
+def standardised(train: np.ndarray, query: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return vectors standardised on ``train``, float32.
+
+    Divided by the root of their size besides, so that rows have about length 1, as those of k-mers.
+    """
+    centre, spread = train.mean(axis=0), train.std(axis=0)
+    scale = np.where(spread > 0, spread, 1) * np.sqrt(train.shape[1])
+    return ((train - centre) / scale).astype(np.float32), ((query - centre) / scale).astype(np.float32)
 
 
 def _vsearch_top_hit(
@@ -175,7 +186,8 @@ def _vsearch_top_hit(
     return top_hit_logits(train, labels, query, classes, float(settings["min_identity"]), threads)
 
 
-def _unit_rows(matrix: sparse.csr_matrix) -> sparse.csr_matrix:
+def unit_rows(matrix: sparse.csr_matrix) -> sparse.csr_matrix:
+    """Scale the rows of ``matrix`` in place to length 1 (rows of zeros stay) and return it."""
     lengths = np.sqrt(np.asarray(matrix.multiply(matrix).sum(axis=1)).ravel())
     matrix.data /= np.repeat(np.where(lengths > 0, lengths, 1), np.diff(matrix.indptr)).astype(np.float32)
     return matrix
@@ -190,12 +202,12 @@ def _lower_absent(logits: Logits, support: np.ndarray) -> Logits:
 
 # Learning rate, penalty and epochs were chosen on the validation parts (5 folds) of 2,238 COI barcodes of
 # 107 annelid species, by log loss.
-_REGRESSION = {"learning_rate": 0.05, "l2": 1e-6, "epochs": 30, "batch_size": 200}
+REGRESSION = {"learning_rate": 0.05, "l2": 1e-6, "epochs": 30, "batch_size": 200}
 
 METHODS: dict[str, Method] = {
     "majority": Method(_majority, "sequence", {}),
     "naive_bayes": Method(_naive_bayes, "sequence", {"k": 8, "alpha": 0.01}),
-    "logistic_regression": Method(_logistic_regression, "sequence", {"k": 6, **_REGRESSION}),
+    "logistic_regression": Method(_logistic_regression, "sequence", {"k": 6, **REGRESSION}),
     "vsearch_top_hit": Method(_vsearch_top_hit, "sequence", {"min_identity": 0.7}),
-    "vector_logistic_regression": Method(_vector_logistic_regression, "vector", _REGRESSION),
+    "vector_logistic_regression": Method(_vector_logistic_regression, "vector", REGRESSION),
 }

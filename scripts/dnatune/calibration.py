@@ -98,21 +98,29 @@ def apply(calibrator: Calibrator, logits: np.ndarray) -> np.ndarray:
     return result
 
 
-def _cross_validate(
-    methods: list[str], logits: np.ndarray, labels: np.ndarray, seed: int, folds: int, groups: np.ndarray | None
-) -> dict[str, float]:
-    """Return each method's mean log loss (nats) over records that it was not fitted on."""
+def parts_of_groups(labels: np.ndarray, seed: int, folds: int, groups: np.ndarray | None = None) -> np.ndarray:
+    """Return the part (n,) of each record, below ``folds``, with the classes (n,) spread evenly.
+
+    Records of one of the ``groups`` (n,) share a part; with fewer groups there are fewer parts.
+    """
     group = np.arange(len(labels)) if groups is None else np.unique(groups, return_inverse=True)[1]
     first = np.unique(group, return_index=True)[1]
-    folds = min(folds, len(first))
-    if folds < 2:
-        return {}
     # Whole groups dealt out class by class, so that every part has its share of each class with enough of them.
     shuffled = np.random.default_rng(seed).permutation(len(first))
     part_of_group = np.empty(len(first), dtype=np.int64)
     by_class = shuffled[np.argsort(labels[first[shuffled]], kind="stable")]
-    part_of_group[by_class] = np.arange(len(first)) % folds
-    part = part_of_group[group]
+    part_of_group[by_class] = np.arange(len(first)) % max(1, min(folds, len(first)))
+    return part_of_group[group]
+
+
+def _cross_validate(
+    methods: list[str], logits: np.ndarray, labels: np.ndarray, seed: int, folds: int, groups: np.ndarray | None
+) -> dict[str, float]:
+    """Return each method's mean log loss (nats) over records that it was not fitted on."""
+    part = parts_of_groups(labels, seed, folds, groups)
+    folds = int(part.max(initial=0)) + 1
+    if folds < 2:
+        return {}
     losses = dict.fromkeys(methods, 0.0)
     for held in range(folds):
         inside, outside = part != held, np.flatnonzero(part == held)
@@ -208,7 +216,7 @@ def _apply_curves(
     return result
 
 
-def _sigmoid_curve(odds: np.ndarray, positives: np.ndarray, negatives: np.ndarray) -> list[float]:
+def sigmoid_curve(odds: np.ndarray, positives: np.ndarray, negatives: np.ndarray) -> list[float]:
     """Return slope and offset of Platt's sigmoid (Platt 1999, with his smoothed targets), by Newton steps.
 
     Lin, Lin & Weng 2007: a line search keeps the steps from overshooting. The slope stays positive.
@@ -243,7 +251,7 @@ def _sigmoid_curve(odds: np.ndarray, positives: np.ndarray, negatives: np.ndarra
     return [max(float(at[0]), 1e-6), float(at[1])]
 
 
-def _isotonic_curve(odds: np.ndarray, positives: np.ndarray, negatives: np.ndarray) -> list[list[float]]:
+def isotonic_curve(odds: np.ndarray, positives: np.ndarray, negatives: np.ndarray) -> list[list[float]]:
     """Return the knots [log-odds, probability] of the isotonic fit (Zadrozny & Elkan 2002)."""
     weight = positives + negatives
     model = IsotonicRegression(y_min=0, y_max=1, out_of_bounds="clip")
@@ -258,11 +266,11 @@ METHODS: dict[str, Method] = {
         _fit_temperature, lambda parameters, logits: softmax(logits / parameters["temperature"], axis=1)
     ),
     "platt": Method(
-        lambda logits, labels: _fit_curves(logits, labels, _sigmoid_curve),
+        lambda logits, labels: _fit_curves(logits, labels, sigmoid_curve),
         lambda parameters, logits: _apply_curves(parameters, logits, lambda c, x: expit(c[0] * x + c[1])),
     ),
     "isotonic": Method(
-        lambda logits, labels: _fit_curves(logits, labels, _isotonic_curve),
+        lambda logits, labels: _fit_curves(logits, labels, isotonic_curve),
         lambda parameters, logits: _apply_curves(parameters, logits, lambda c, x: np.interp(x, c[0], c[1])),
     ),
 }

@@ -86,7 +86,7 @@ def paired_tests(metrics: pd.DataFrame, test_share: float, tested: Sequence[str]
         wide = chosen.pivot(index="fold", columns="model", values="value")
         for a, b in combinations([m for m in models if m in wide], 2):
             difference = (wide[a] - wide[b]).dropna().to_numpy()
-            rows.append([metric, a, b, *_corrected_t(difference, test_share), len(difference)])
+            rows.append([metric, a, b, *corrected_t(difference, test_share), len(difference)])
     columns = ["metric", "model_a", "model_b", "difference", "ci_low", "ci_high", "p_value", "folds"]
     return pd.DataFrame(rows, columns=columns)
 
@@ -98,7 +98,8 @@ def tested_per_trained(folds: str | Path) -> float:
     return float((sizes["test"] / sizes["train"]).mean())
 
 
-def _corrected_t(difference: np.ndarray, test_share: float) -> tuple[float, float, float, float]:
+def corrected_t(difference: np.ndarray, test_share: float) -> tuple[float, float, float, float]:
+    """Return mean, ci_low, ci_high and p of differences (folds,): the test of ``paired_tests``."""
     folds = len(difference)
     mean = float(difference.mean()) if folds else np.nan
     if folds < 2:

@@ -156,6 +156,7 @@ def _settle_by_task(config: dict[str, Any]) -> None:
     _one_of("calibration.method", config["calibration"]["method"], kind.calibrations, word)
     if not isinstance(config["data"]["columns"]["label"], str) and not kind.several_columns:
         raise UserError(f"Configuration key 'data.columns.label': {word} has one column of labels, not a list.")
+    kind.check(config)
 
 
 def _one_of(key: str, found: str, options: Iterable[str], word: str) -> None:

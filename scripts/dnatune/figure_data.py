@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from dnatune import figures, figures_models, report_files, report_tables
+from dnatune import figures, figures_models, figures_multilabel, report_files, report_tables
 from dnatune.files import read_json
 from dnatune.tasks.base import Task
 
@@ -76,7 +76,12 @@ def _folds(data: FigureData) -> Figure:
 
 
 def _comparison(data: FigureData) -> Figure:
-    return figures_models.model_comparison(data.comparison, data.metrics, data.language_models, data.colors, data.task)
+    models = [*data.language_models, *data.task.compared({model: {} for model in data.language_models})]
+    return figures_models.model_comparison(data.comparison, data.metrics, models, data.colors, data.task)
+
+
+def _label_pr_auc(data: FigureData) -> Figure:
+    return figures_multilabel.label_pr_auc(data.metrics, data.best, data.language_models, data.task, data.colors)
 
 
 DRAWN: Mapping[str, Callable[[FigureData], Figure]] = {
@@ -88,4 +93,6 @@ DRAWN: Mapping[str, Callable[[FigureData], Figure]] = {
     "reliability": lambda data: figures_models.reliability(data.curves[1], data.colors),
     "confusions": lambda data: figures.confusions(data.fold_table("confusions"), data.colors, CONFUSIONS_SHOWN),
     "per_class_f1_vs_size": _per_class,
+    "label_balance": lambda data: figures.class_balance(data.balance, data.colors),
+    "label_pr_auc": _label_pr_auc,
 }

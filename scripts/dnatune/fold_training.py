@@ -9,12 +9,13 @@ import hashlib
 import logging
 import shutil
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 
 from dnatune import distributed, files, tuning
@@ -86,7 +87,7 @@ def run_training(
 ) -> tuple[Trained, Path]:
     """Build the model, train it, and return it with the checkpoint folder that may now be removed."""
     folder = job.checkpoints / training_key(job, inputs, data, records_sha256, stop)
-    head = job.task.learning.fitted_head(job.task.head(), data.targets[data.train])
+    head = job.task.learning.fitted_head(job.task.head(classes), data.targets[data.train])
     model = tuning.build({**job.settings, "head": head}, label_ids(classes), job.seed, inputs.width)
     trained = train(
         model,
@@ -138,6 +139,31 @@ def train_on_fold(job: Job, fold: FoldData, inputs: Inputs, records_sha256: str)
         run["seconds"],
     )
     return trained, scores, run, folder
+
+
+def train_apart(
+    job: Job, fold: FoldData, inputs: Inputs, records_sha256: str, units: list[list[int]], weights: Path
+) -> tuple[pd.DataFrame, Scores, dict, list[Path]]:
+    """Train a model on a fold for each of ``units`` (label ids) and score with all of them together.
+
+    Saves the weights of each under ``weights``; returns history (with a column unit), scores (records, outputs of
+    all), the record for run.json, and the checkpoint folders.
+    """
+    parts, histories, runs, folders = [], [], [], []
+    for number, unit in enumerate(units):
+        LOGGER.info("%s: %s (%d of %d)", job.model, ", ".join(fold.classes[i] for i in unit), number + 1, len(units))
+        own = replace(fold, labels=fold.labels[:, unit], classes=[fold.classes[i] for i in unit])
+        trained, part, run, folder = train_on_fold(job, own, inputs, records_sha256)
+        tuning.save(trained.model, weights / str(number), job.settings["tuning"])
+        parts.append(part.logits)
+        histories.append(trained.history.assign(unit=number))
+        runs.append({**run, "labels": own.classes})
+        folders.append(folder)
+    logits = np.empty((len(fold.scored), len(fold.classes)), dtype=np.float32)
+    logits[:, [i for unit in units for i in unit]] = np.concatenate(parts, axis=1)
+    run = {**describe(job), "seconds": sum(run["seconds"] for run in runs), "units": runs}
+    run["peak_memory_mib"] = max(each["peak_memory_mib"] for each in runs)
+    return pd.concat(histories, ignore_index=True), fold_scores(fold, logits), run, folders
 
 
 def train_on_all(

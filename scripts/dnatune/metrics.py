@@ -67,7 +67,7 @@ def evaluate(
     """
     labels = _checked(probabilities, labels, class_names)
     if not len(labels):
-        return _tidy({"records": 0, "classes_present": 0})
+        return tidy({"records": 0, "classes_present": 0})
     made = _decide(probabilities, labels)
     ranking = ranking or rank_classes(probabilities, labels)
     present = ranking.classes
@@ -94,11 +94,11 @@ def evaluate(
         "roc_auc_macro": ranking.roc_auc[defined].mean() if defined.any() else np.nan,
         "log_loss": -np.log(np.clip(made.truth, EPSILON, 1 - EPSILON)).mean(),
         "brier": (made.squares - 2 * made.truth + 1).mean(),
-        "ece": _ece(reliability(made.top, made.predicted == labels)),
+        "ece": expected_error(reliability(made.top, made.predicted == labels)),
         "classes_present": len(present),
         "records": len(labels),
     }
-    table = _tidy(averages)
+    table = tidy(averages)
     if not per_class:
         return table
     names = np.asarray(class_names, dtype=object)[present]
@@ -131,23 +131,34 @@ def rank_classes(probabilities: np.ndarray, labels: np.ndarray) -> Ranking:
         block = np.ascontiguousarray(probabilities[:, present[first : first + step]].T)
         for place, column in enumerate(block, start=first):
             own = present[place]
-            positive = np.sort(column[order[starts[own] : starts[own + 1]]])
-            column.sort()
-            below = np.searchsorted(column, positive, side="left")
-            up_to = np.searchsorted(column, positive, side="right")
-            positive_below = np.searchsorted(positive, positive, side="left")
-            positive_up_to = np.searchsorted(positive, positive, side="right")
-            count = len(positive)
-            hits = count - positive_below
-            at_score = hits / (records - below)
-            pr_auc[place] = at_score.mean()
-            if count < records:
-                beaten = (below - positive_below) + (up_to - positive_up_to)
-                roc_auc[place] = 0.5 * beaten.mean() / (records - count)
-            # Scores ascend, so recall descends: the best precision at this recall or a higher one.
-            best = np.maximum.accumulate(at_score)[::-1]
-            precision += best[np.searchsorted(hits[::-1] / count, RECALL_GRID, side="left")]
+            positive = column[order[starts[own] : starts[own + 1]]]
+            pr_auc[place], roc_auc[place], best = rank_one(column, positive)
+            precision += best
     return Ranking(present, pr_auc, roc_auc, precision / max(1, len(present)))
+
+
+def rank_one(scores: np.ndarray, positive: np.ndarray) -> tuple[float, float, np.ndarray]:
+    """Return average precision, ROC-AUC and interpolated precision on ``RECALL_GRID`` of one class.
+
+    ``scores`` (n,) of all records, sorted in place; ``positive`` (m,) those of the class, at least one.
+    ROC-AUC is NaN without negatives.
+    """
+    positive = np.sort(positive)
+    scores.sort()
+    below = np.searchsorted(scores, positive, side="left")
+    up_to = np.searchsorted(scores, positive, side="right")
+    positive_below = np.searchsorted(positive, positive, side="left")
+    positive_up_to = np.searchsorted(positive, positive, side="right")
+    count, records = len(positive), len(scores)
+    hits = count - positive_below
+    at_score = hits / (records - below)
+    roc_auc = np.nan
+    if count < records:
+        beaten = (below - positive_below) + (up_to - positive_up_to)
+        roc_auc = 0.5 * beaten.mean() / (records - count)
+    # Scores ascend, so recall descends: the best precision at this recall or a higher one.
+    best = np.maximum.accumulate(at_score)[::-1]
+    return at_score.mean(), roc_auc, best[np.searchsorted(hits[::-1] / count, RECALL_GRID, side="left")]
 
 
 def reliability(top: np.ndarray, correct: np.ndarray) -> np.ndarray:
@@ -208,12 +219,14 @@ def _mcc(correct: int, support: np.ndarray, chosen: np.ndarray) -> float:
     return float((correct * total - chosen @ support) / np.sqrt(spread)) if spread > 0 else 0.0
 
 
-def _ece(bins: np.ndarray) -> float:
+def expected_error(bins: np.ndarray) -> float:
+    """Return the expected calibration error of what ``reliability`` gave (Guo et al. 2017, eq. 3)."""
     used = bins[bins[:, 0] > 0]
     return float(np.abs(used[:, 1] - used[:, 2]) @ used[:, 0] / used[:, 0].sum())
 
 
-def _tidy(values: dict[str, float]) -> pd.DataFrame:
+def tidy(values: dict[str, float]) -> pd.DataFrame:
+    """Return averages by metric name as a table: metric, class (all), value."""
     numbers = [float(value) for value in values.values()]
     return pd.DataFrame({"metric": list(values), "class": "all", "value": numbers})
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from dnatune.tasks import task
 from dnatune.views import REVERSE, prediction_views
 
 SHOWN = {
@@ -13,6 +14,9 @@ SHOWN = {
     "f1_macro": "macro F1",
     "pr_auc_macro": "macro PR-AUC",
     "log_loss": "log loss",
+    "f1_micro": "micro F1",
+    "subset_accuracy": "subset accuracy",
+    "hamming_loss": "Hamming loss",
     "brier": "Brier score",
     "ece": "expected calibration error",
 }
@@ -38,11 +42,12 @@ def card(
     epochs: float,
 ) -> str:
     """Return the card as Markdown. ``metrics`` is the model's metrics of all folds."""
-    test = metrics.query("split == 'test' and `class` == 'all' and metric in @SHOWN")
+    words = task(**about["task"]).card
+    test = metrics.query("split == 'test' and `class` == 'all' and metric in @words.metrics")
     table = test.groupby(["metric", "stage"])["value"].agg(["mean", "std"]).round(4)
     lines = [
-        f"| {words} | {_cell(table, metric, 'raw')} | {_cell(table, metric, 'calibrated')} |"
-        for metric, words in SHOWN.items()
+        f"| {SHOWN[metric]} | {_cell(table, metric, 'raw')} | {_cell(table, metric, 'calibrated')} |"
+        for metric in words.metrics
     ]
     settings = about["settings"]
     code = '("{folder}", trust_remote_code=True)' if about["own_model_code"] else '("{folder}")'
@@ -50,7 +55,10 @@ def card(
         model=about["model"],
         backbone=settings["backbone"],
         tuning=settings["tuning"],
-        classes=len(classes),
+        what=words.what.format(labels=len(classes)),
+        caution=words.caution.format(labels=len(classes)),
+        use=words.use,
+        more=words.more,
         seen=SEEN[about["mode"]],
         mode=MODES[about["mode"]].format(epochs=epochs),
         parameters=f"{about['parameters']:,}",
@@ -90,7 +98,7 @@ tags: [dna, dnatune]
 ---
 # {model}
 
-A classifier of DNA sequences into {classes} classes: `{backbone}`, tuning `{tuning}`, {parameters} parameters;
+{what}: `{backbone}`, tuning `{tuning}`, {parameters} parameters;
 {mode}.
 
 ## How well it did
@@ -102,7 +110,7 @@ calibration.
 |---|---|---|
 {metrics}
 
-{seen} A sequence of a class that is not among the {classes} gets one of their names all the same.
+{seen} {caution}
 
 ## How to use it
 
@@ -114,12 +122,12 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 tokenizer = AutoTokenizer.from_pretrained{load}
 model = AutoModelForSequenceClassification.from_pretrained{load}
 logits = model(**tokenizer("ACGT...", return_tensors="pt")).logits  # your sequence, upper case
-print(model.config.id2label[int(logits.argmax(-1))])
+{use}
 ```
 {remote}
 `snakemake predict` does more: it cleans the sequences (upper case, U to T, other letters to N), averages over
 {views}, reads sequences longer than {max_tokens} tokens in windows, and applies the calibration
-(`calibration.json`, method {method}, fitted on validation parts).
+(`calibration.json`, method {method}, fitted on validation parts){more}.
 
 ## Made with
 

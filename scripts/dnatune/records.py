@@ -90,7 +90,7 @@ def read_records(
             texts.take(pa.array(label_row[ledger.kept])),
             scan.length[ledger.kept],
         )
-        encoded = texts.dictionary_encode()
+        encoded = task.labels.canonical(texts).dictionary_encode()
         label = _take(encoded.indices.to_numpy(), label_row)
         classes_read = len(np.unique(label[label_row >= 0]))
         conflicts = _conflicts(settings, ledger, scan.code, label)

@@ -56,6 +56,15 @@ class Run:
     library_versions: Mapping[str, str] = field(default_factory=dict)
 
     @property
+    def compared(self) -> list[str]:
+        """Models that the task trained besides, to compare with: never the best one."""
+        return list(self.task.compared({model: {} for model in self.language_models}))
+
+    def words(self, metric: str) -> report_words.Metric:
+        """Return the words for a metric, the task's own where it has some."""
+        return self.task.report.words.get(metric) or report_words.metric(metric)
+
+    @property
     def best(self) -> str | None:
         """The language model the answer speaks of, chosen on validation; with none, the best baseline."""
         return report_tables.best_model(self.metrics, self.language_models or self.baselines, self.task)
@@ -76,7 +85,7 @@ def big_numbers(run: Run) -> list[dict[str, str]]:
     own = report_tables.estimates(run.comparison, run.best) if run.best else {}
     rows = []
     for name in run.task.headline:
-        value, words = own.get(name, Estimate(math.nan, folds=0)), report_words.metric(name)
+        value, words = own.get(name, Estimate(math.nan, folds=0)), run.words(name)
         rows.append(
             {
                 "name": words.name,
@@ -95,8 +104,8 @@ def model_rows(run: Run) -> list[dict[str, Any]]:
     there = set(table["metric"])
     top = sorted(m for m in there if m.startswith("top_") and m.endswith("_accuracy"))
     shown = [m for name in run.task.shown for m in (top[:1] if name == "top_k_accuracy" else [name]) if m in there]
-    rows = []
-    for model in dict.fromkeys([*run.language_models, *run.baselines, *table["model"]]):
+    rows, trained = [], [*run.language_models, *run.compared]
+    for model in dict.fromkeys([*trained, *run.baselines, *table["model"]]):
         stages = {stage: report_tables.estimates(run.comparison, model, stage) for stage in ("raw", "calibrated")}
         if not stages["raw"] and not stages["calibrated"]:
             continue
@@ -105,19 +114,25 @@ def model_rows(run: Run) -> list[dict[str, Any]]:
             rows.append(
                 {
                     "model": model,
-                    "kind": "language model" if model in run.language_models else "baseline",
+                    "kind": "language model" if model in trained else "baseline",
                     "stage": stage,
                     "best": model == run.best,
                     "values": [stages[stage].get(name) for name in shown],
                 }
             )
-    return [{"columns": [(name, report_words.metric(name)) for name in shown], "rows": rows}]
+    return [{"columns": [(name, run.words(name)) for name in shown], "rows": rows}]
+
+
+def glossary(run: Run) -> dict[str, report_words.Metric]:
+    """Return the words of the metrics that this run measured."""
+    measured = {"top_k_accuracy" if name.startswith("top_") else name for name in run.metrics["metric"]}
+    return {name: run.words(name) for name in report_words.METRICS if name in measured}
 
 
 def tables(run: Run) -> dict[str, pd.DataFrame]:
     """Return the tables that are also written as report/tables/<name>.tsv."""
     return {
-        "models": report_tables.models(run.comparison, run.language_models, run.calibrations),
+        "models": report_tables.models(run.comparison, [*run.language_models, *run.compared], run.calibrations),
         "removed_reasons": report_tables.removed_reasons(run.summary, run.removed),
         "time_and_memory": report_tables.time_and_memory(run.runs, run.benchmarks),
         **run.task.report.tables(run),
@@ -173,12 +188,12 @@ def render(run: Run, template: str | Path, css: str | Path, js: str | Path) -> s
         gaps={model: [e.get("gap") for e in run.runs if e["model"] == model] for model in models},
         setups=report_tables.setups(run.runs),
         calibration_notes=report_tables.notes(run.calibrations),
-        checks=report_files.audit_checks(run.audit),
+        checks=report_files.audit_checks(run.audit, run.task.classes),
         paired=run.paired.to_dict("records"),
         unknown_words=report_words.unknowns_sentence(_of(run.unknowns, run.best)) if len(run.unknowns) else "",
         unknowns=run.unknowns.to_dict("records"),
-        metric=report_words.metric,
-        glossary={name: words for name, words in report_words.METRICS.items() if words.meaning},
+        metric=run.words,
+        glossary=glossary(run),
         versions=versions(run),
         config=yaml.safe_dump(_plain(run.config), sort_keys=False, allow_unicode=True),
         # Both files are ours and part of the repository; nothing of the data ever enters them.

@@ -13,6 +13,8 @@ FIGURES = {
     "reliability": "Reliability before and after calibration",
     "confusions": "The most frequent confusions",
     "per_class_f1_vs_size": "F1 of each class against its size",
+    "label_balance": "Records of each label",
+    "label_pr_auc": "PR-AUC of each label",
 }
 
 
@@ -31,6 +33,8 @@ SECTIONS = {
         Section("reliability", "Reliability"),
         Section("classes", "Each class"),
         Section("confusions", "Confusions"),
+        Section("labels", "Each label"),
+        Section("negative_transfer", "Together or alone"),
         Section("unknowns", "Known unknowns"),
     )
 }

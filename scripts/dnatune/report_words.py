@@ -80,6 +80,20 @@ METRICS: dict[str, Metric] = {
     "f1_positive": Metric("F1, positive", "The balance (harmonic mean) of precision and recall of the positive name."),
     "pr_auc_positive": Metric("PR-AUC, positive", "Area under the precision-recall curve of the positive name."),
     "specificity": Metric("Specificity", "Of the negative sequences, the share that is called negative."),
+    "precision_micro": Metric("Micro precision", "Of all labels given, the share that is right."),
+    "recall_micro": Metric("Micro recall", "Of all labels that sequences truly have, the share that is given."),
+    "f1_micro": Metric(
+        "Micro F1",
+        "The balance (harmonic mean) of precision and recall over all decisions together, so a common label counts "
+        "more than a rare one. 1 is perfect.",
+    ),
+    "pr_auc_micro": Metric(
+        "Micro PR-AUC", "Area under the precision-recall curve of all decisions, ranked together. 1 is perfect."
+    ),
+    "subset_accuracy": Metric("Subset accuracy", "Share of test sequences all of whose labels are right."),
+    "hamming_loss": Metric(
+        "Hamming loss", "Share of decisions (a sequence, a label) that are wrong. 0 is perfect.", more_is_better=False
+    ),
     "classes_present": Metric("Classes tested", "Classes with at least one test sequence in the fold."),
     "records": Metric("Sequences tested", "Number of test sequences in the fold."),
     "support": Metric("Tested", "Test sequences of the class, all folds together."),
@@ -87,6 +101,8 @@ METRICS: dict[str, Metric] = {
     "recall": Metric("Recall", "Of the test sequences of this class, the share that got its name."),
     "f1": Metric("F1", "The balance (harmonic mean) of precision and recall. 1 is perfect."),
     "pr_auc": Metric("PR-AUC", "Area under the precision-recall curve of this class. 1 is perfect."),
+    "roc_auc": Metric("ROC-AUC", "Chance that a member of this class scores higher than another sequence."),
+    "threshold": Metric("Threshold", "Probability from which the label is given, chosen on the validation part."),
 }
 
 

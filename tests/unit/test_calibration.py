@@ -120,7 +120,7 @@ def test_the_sigmoid_is_that_of_logistic_regression_on_platts_targets():
     rng = np.random.default_rng(0)
     odds = rng.normal(0, 2, 400)
     truth = (rng.random(400) < 1 / (1 + np.exp(-(0.6 * odds - 1)))).astype(float)
-    slope, offset = calibration._sigmoid_curve(odds, truth, 1 - truth)
+    slope, offset = calibration.sigmoid_curve(odds, truth, 1 - truth)
     high, low = (truth.sum() + 1) / (truth.sum() + 2), 1 / ((1 - truth).sum() + 2)
     target = np.where(truth == 1, high, low)
     model = LogisticRegression(C=1e9, tol=1e-10, max_iter=1000)

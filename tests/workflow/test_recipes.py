@@ -37,7 +37,7 @@ CASES = {
     "identification-nt-2.5b": Case(recipe_data.species, write_nt, "pr_auc_weighted"),
     "tf-binding-mistral-dna": Case(recipe_data.bound, write_mistral_dna, "mcc"),
     "tf-binding-nt-mini": Case(recipe_data.bound, None, "mcc"),
-    "labels-plant-dnagpt": Case(recipe_data.open_regions, write_plant_dnagpt, "hamming_loss"),
+    "many-labels-plant-dnagpt": Case(recipe_data.open_regions, write_plant_dnagpt, "hamming_loss"),
     "aido-dna-7b": Case(recipe_data.classes, write_aido, "log_loss"),
     "aido-dna-7b-tokens": Case(recipe_data.genes, write_aido, "f1_macro"),
     "aido-dna-7b-values": Case(recipe_data.strengths, write_aido, "spearman"),

@@ -31,6 +31,9 @@ RUN_FOLDER = f"{config['results_folder']}/{config['name']}"
 TASK_NAMED = task_of(config)
 TASK = task(**TASK_NAMED)
 MODELS = list(config["models"])
+# Models that the task trains besides: judged like the others, not saved, and never the best one.
+COMPARED = TASK.compared(config["models"])
+TRAINED = {**config["models"], **COMPARED}
 FOLDS = list(range(1 if config["data"]["columns"]["split"] else config["split"]["folds"]))
 PACKAGED = config["packaging"]["models"] or MODELS
 
@@ -44,10 +47,10 @@ if len(BASELINES) == len(config["baselines"]["methods"]):
 
 wildcard_constraints:
     fold=r"\d+",
-    model="|".join(map(re.escape, MODELS)),
+    model="|".join(map(re.escape, TRAINED)),
     method="|".join(BASELINES) or "none",
     kind="models|baselines",
-    predictor="|".join(map(re.escape, [*MODELS, *BASELINES])),
+    predictor="|".join(map(re.escape, [*TRAINED, *BASELINES])),
 
 
 def code(script, *parts):
@@ -58,26 +61,24 @@ def code(script, *parts):
 
 def model_settings(wildcards):
     """What a training job depends on: all settings of its model but the resources."""
-    return {k: v for k, v in config["models"][wildcards.model].items() if k != "resources"}
+    return {k: v for k, v in TRAINED[wildcards.model].items() if k != "resources"}
 
 
 def model_resource(key):
     """Resource of a model's training job; memory and time grow with each attempt."""
     grows = key in ("mem_mb", "runtime")
-    return lambda wildcards, attempt: config["models"][wildcards.model]["resources"][key] * (
-        attempt if grows else 1
-    )
+    return lambda wildcards, attempt: TRAINED[wildcards.model]["resources"][key] * (attempt if grows else 1)
 
 
 def model_threads(wildcards):
     """CPU threads of a model's training job."""
-    return config["models"][wildcards.model]["resources"]["threads"]
+    return TRAINED[wildcards.model]["resources"]["threads"]
 
 
 def token_settings(model):
     """What the tokens of a model depend on; models that agree in it share one token set."""
-    backbone = {k: config["models"][model][k] for k in BACKBONE_KEYS}
-    return {"backbone": backbone, "tokens": config["models"][model]["tokens"]}
+    backbone = {k: TRAINED[model][k] for k in BACKBONE_KEYS}
+    return {"backbone": backbone, "tokens": TRAINED[model]["tokens"]}
 
 
 BACKBONE_KEYS = ("backbone", "revision", "trust_remote_code", "backbone_config", "backbone_version")
@@ -97,13 +98,17 @@ def tokens_of(wildcards):
 
 def embeddings_of(wildcards):
     """Embeddings of a probe's frozen backbone; other tunings read tokens only."""
-    needed = kind_of(config["models"][wildcards.model]).needs_embeddings
-    return {"embeddings": f"<results>/embeddings/{wildcards.model}.npy"} if needed else {}
+    settings = TRAINED[wildcards.model]
+    model = settings.get(
+        "of", wildcards.model
+    )  # a compared model reads those of the model it is compared with
+    needed = kind_of(settings).needs_embeddings
+    return {"embeddings": f"<results>/embeddings/{model}.npy"} if needed else {}
 
 
 def fold_files(name, predictors):
     """A file of every fold of every model or baseline, in that order."""
-    kinds = {**dict.fromkeys(MODELS, "models"), **dict.fromkeys(BASELINES, "baselines")}
+    kinds = {**dict.fromkeys(TRAINED, "models"), **dict.fromkeys(BASELINES, "baselines")}
     return [f"<results>/{kinds[p]}/{p}/fold_{fold}/{name}" for p in predictors for fold in FOLDS]
 
 
@@ -160,10 +165,10 @@ def benchmarks_of_jobs():
     """Time and memory of all jobs before the report."""
     jobs = ["records", "labels", "folds", "compare", "figures"]
     jobs += [f"tokens/{name}" for name in TOKEN_SETS]
-    jobs += [f"embeddings/{model}" for model in MODELS if kind_of(config["models"][model]).needs_embeddings]
-    jobs += [f"train/{model}/fold_{fold}" for model in MODELS for fold in FOLDS]
+    jobs += [f"embeddings/{model}" for model in MODELS if kind_of(TRAINED[model]).needs_embeddings]
+    jobs += [f"train/{model}/fold_{fold}" for model in TRAINED for fold in FOLDS]
     jobs += [f"baselines/{method}/fold_{fold}" for method in BASELINES for fold in FOLDS]
-    kinds = [("models", MODELS), ("baselines", BASELINES)]
+    kinds = [("models", TRAINED), ("baselines", BASELINES)]
     jobs += [
         f"evaluate/{kind}/{name}/fold_{fold}" for kind, names in kinds for name in names for fold in FOLDS
     ]

@@ -36,7 +36,7 @@ rule evaluate:
 
 rule compare:
     input:
-        metrics=fold_files("metrics.tsv", MODELS + BASELINES),
+        metrics=fold_files("metrics.tsv", [*TRAINED, *BASELINES]),
         folds="<results>/folds/folds.tsv",
     output:
         metrics="<results>/metrics.tsv",

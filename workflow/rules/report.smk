@@ -12,7 +12,7 @@ rule figures:
         metrics="<results>/metrics.tsv",
         comparison="<results>/comparison.tsv",
         histories=fold_files("history.tsv", MODELS),
-        curves=fold_files("curves.npz", MODELS + BASELINES),
+        curves=fold_files("curves.npz", [*TRAINED, *BASELINES]),
     output:
         **{
             figure: report(
@@ -60,7 +60,7 @@ rule report:
         runs=fold_files("run.json", MODELS + BASELINES),
         scores=fold_files("scores.npz", MODELS),
         tokens=[f"<results>/tokens/{name}" for name in TOKEN_SETS],
-        calibrations=fold_files("calibration.json", MODELS + BASELINES),
+        calibrations=fold_files("calibration.json", [*TRAINED, *BASELINES]),
         benchmarks=benchmarks_of_jobs(),
         template=report_source("report.html.j2"),
         parts=[report_source(name) for name in ("pieces.html.j2", *SECTIONS)],

@@ -13,7 +13,7 @@ from typing import Any
 
 from dnatune.tasks.base import Task
 
-TASKS = ("multiclass", "binary", "embedding")
+TASKS = ("multiclass", "binary", "multilabel", "embedding")
 
 
 def task(name: str, options: Mapping[str, Any] | None = None) -> Task:

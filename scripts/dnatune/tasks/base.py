@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from dnatune.evaluation import Evaluation
     from dnatune.losses import Loss
     from dnatune.report import Run
-    from dnatune.report_words import Sentence
+    from dnatune.report_words import Metric, Sentence
     from dnatune.scores import Scores
     from dnatune.tokens import TokenTable
 
@@ -54,6 +54,21 @@ class EvaluationSettings:
     cv_folds: int = 5
     top_k: int = 5
     seed: int = 0
+
+
+@dataclass(frozen=True)
+class Card:
+    """The task's own words in the card of a saved model; ``{labels}`` is their number.
+
+    ``what`` the model is, the ``metrics`` shown, what to be careful of, how logits are ``use``d, and what ``more``
+    ``predict`` does.
+    """
+
+    what: str = "A classifier of DNA sequences into {labels} classes"
+    metrics: tuple[str, ...] = ("accuracy", "f1_macro", "pr_auc_macro", "log_loss", "brier", "ece")
+    caution: str = "A sequence of a class that is not among the {labels} gets one of their names all the same."
+    use: str = "print(model.config.id2label[int(logits.argmax(-1))])"
+    more: str = ""
 
 
 class Task:
@@ -90,15 +105,29 @@ class Task:
     report_tables: tuple[str, ...] = ()
     figures: tuple[str, ...] = ()
     sections: tuple[str, ...] = ()
+    card = Card()
+    # Title of a report that has none of its own; ``{name}`` is the run's.
+    question = "How well can the sequences of {name} be told apart?"
     # Where the parts are: stage -> "module:name" within dnatune.
     parts: ClassVar[Mapping[str, str]] = {}
 
     def __init__(self, options: Mapping[str, Any]) -> None:
         self.options = options
 
-    def head(self) -> dict[str, Any]:
-        """Return what kind of head a model gets; see ``backbones.modeling_pooled.PooledConfig``."""
+    def check(self, config: Mapping[str, Any]) -> None:
+        """Raise UserError for what a schema cannot see: settings of the run that this task cannot have."""
+
+    def head(self, names: Sequence[str] = ()) -> dict[str, Any]:
+        """Return what kind of head a model of those labels gets; see ``backbones.modeling_pooled.PooledConfig``."""
         return {"problem_type": self.problem_type, "per_token": self.per_base}
+
+    def compared(self, models: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        """Return models by name with their settings that are trained besides, to be compared and not to be saved."""
+        return {}
+
+    def units(self, settings: Mapping[str, Any], names: Sequence[str]) -> list[list[int]]:
+        """Return the label ids that a compared model learns apart, a list for each training; empty: all together."""
+        return []
 
     @cached_property
     def labels(self) -> Labels:
@@ -146,6 +175,10 @@ class Labels(Part):
 
     def check(self, source: LabelSource, ids: pa.Array, texts: pa.Array, lengths: np.ndarray) -> None:
         """Raise UserError for the first label (n,) that cannot be one; ``lengths`` (n,) bases."""
+
+    def canonical(self, texts: pa.Array) -> pa.Array:
+        """Return texts (n,) that are equal where they mean the same label."""
+        return texts
 
     def describe(self, texts: pa.ChunkedArray, known: np.ndarray, sequence: np.ndarray) -> Described:
         """Number the labels and count them; ``sequence`` (n,) codes of identical sequences."""
@@ -230,7 +263,10 @@ class Judging(Part):
 
 
 class Report(Part):
-    """What the report says of this task."""
+    """What the report and the card of a saved model say of this task."""
+
+    # Metrics by name in the task's own words, where the common ones (``report_words.METRICS``) do not fit.
+    words: ClassVar[Mapping[str, Metric]] = {}
 
     def answer(self, run: Run) -> list[Sentence]:
         """Return the report's answer in words."""
