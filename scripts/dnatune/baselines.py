@@ -109,7 +109,7 @@ def _logistic_regression(
     """Softmax regression on k-mers that are there or not, each record scaled to length 1."""
     k = settings["k"]
     return softmax_regression_logits(
-        _unit_rows(kmer_matrix(train, k)), labels, _unit_rows(kmer_matrix(query, k)), classes, settings, seed
+        unit_rows(kmer_matrix(train, k)), labels, unit_rows(kmer_matrix(query, k)), classes, settings, seed
     )
 
 
@@ -175,7 +175,8 @@ def _vsearch_top_hit(
     return top_hit_logits(train, labels, query, classes, float(settings["min_identity"]), threads)
 
 
-def _unit_rows(matrix: sparse.csr_matrix) -> sparse.csr_matrix:
+def unit_rows(matrix: sparse.csr_matrix) -> sparse.csr_matrix:
+    """Scale each row of ``matrix`` to length 1, in place, and return it."""
     lengths = np.sqrt(np.asarray(matrix.multiply(matrix).sum(axis=1)).ravel())
     matrix.data /= np.repeat(np.where(lengths > 0, lengths, 1), np.diff(matrix.indptr)).astype(np.float32)
     return matrix

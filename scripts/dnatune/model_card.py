@@ -6,18 +6,12 @@ from typing import Any
 
 import pandas as pd
 
-SHOWN = {
-    "accuracy": "accuracy",
-    "f1_macro": "macro F1",
-    "pr_auc_macro": "macro PR-AUC",
-    "log_loss": "log loss",
-    "brier": "Brier score",
-    "ece": "expected calibration error",
-}
+from dnatune.tasks.base import CardWords
+
 MODES = {
     "refit": "trained on all sequences for the {epochs:.1f} epochs that the folds settled on",
     "best_fold": "the fold with the best validation figure",
-    "ensemble": "the mean of the probabilities of all folds' models",
+    "ensemble": "the mean of the {averaged} of all folds' models",
 }
 
 SEEN = {
@@ -32,15 +26,15 @@ def card(
     metrics: pd.DataFrame,
     runs: list[dict],
     calibrator: dict,
-    classes: list[str],
+    words: CardWords,
     epochs: float,
 ) -> str:
-    """Return the card as Markdown. ``metrics`` is the model's metrics of all folds."""
-    test = metrics.query("split == 'test' and `class` == 'all' and metric in @SHOWN")
+    """Return the card as Markdown. ``metrics`` is the model's metrics of all folds, ``words`` the task's."""
+    test = metrics.query("split == 'test' and `class` == 'all'")
     table = test.groupby(["metric", "stage"])["value"].agg(["mean", "std"]).round(4)
     lines = [
-        f"| {words} | {_cell(table, metric, 'raw')} | {_cell(table, metric, 'calibrated')} |"
-        for metric, words in SHOWN.items()
+        f"| {name} | {_cell(table, metric, 'raw')} | {_cell(table, metric, 'calibrated')} |"
+        for metric, name in words.metrics.items()
     ]
     settings = about["settings"]
     code = '("{folder}", trust_remote_code=True)' if about["own_model_code"] else '("{folder}")'
@@ -48,9 +42,11 @@ def card(
         model=about["model"],
         backbone=settings["backbone"],
         tuning=settings["tuning"],
-        classes=len(classes),
+        what=words.what,
+        limits=words.limits,
+        answer=words.code,
         seen=SEEN[about["mode"]],
-        mode=MODES[about["mode"]].format(epochs=epochs),
+        mode=MODES[about["mode"]].format(epochs=epochs, averaged=words.averaged),
         parameters=f"{about['parameters']:,}",
         folds=len(runs),
         metrics="\n".join(lines),
@@ -71,7 +67,7 @@ def _cell(table: pd.DataFrame, metric: str, stage: str) -> str:
 
 
 REMOTE = """
-`trust_remote_code=True` is needed because the way from hidden states to names is not the architecture's own: the few
+`trust_remote_code=True` is needed because the way from hidden states to answers is not the architecture's own: the few
 lines of model code stand beside this file (`modeling_*.py`), and transformers asks before it runs code from a folder.
 Read them first.
 """
@@ -82,7 +78,7 @@ tags: [dna, dnatune]
 ---
 # {model}
 
-A classifier of DNA sequences into {classes} classes: `{backbone}`, tuning `{tuning}`, {parameters} parameters;
+{what}: `{backbone}`, tuning `{tuning}`, {parameters} parameters;
 {mode}.
 
 ## How well it did
@@ -94,7 +90,7 @@ calibration.
 |---|---|---|
 {metrics}
 
-{seen} A sequence of a class that is not among the {classes} gets one of their names all the same.
+{seen} {limits}
 
 ## How to use it
 
@@ -106,7 +102,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 tokenizer = AutoTokenizer.from_pretrained{load}
 model = AutoModelForSequenceClassification.from_pretrained{load}
 logits = model(**tokenizer("ACGT...", return_tensors="pt")).logits  # your sequence, upper case
-print(model.config.id2label[int(logits.argmax(-1))])
+{answer}
 ```
 {remote}
 `snakemake predict` does more: it cleans the sequences (upper case, U to T, other letters to N), averages over

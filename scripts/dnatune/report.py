@@ -101,7 +101,7 @@ def model_rows(run: Run) -> list[dict[str, Any]]:
         if not stages["raw"] and not stages["calibrated"]:
             continue
         has_calibrated = ((table["model"] == model) & (table["stage"] == "calibrated")).any()
-        for stage in ("raw", "calibrated") if has_calibrated else ("raw",):
+        for stage in run.task.stages if has_calibrated else ("raw",):
             rows.append(
                 {
                     "model": model,
@@ -173,12 +173,12 @@ def render(run: Run, template: str | Path, css: str | Path, js: str | Path) -> s
         gaps={model: [e.get("gap") for e in run.runs if e["model"] == model] for model in models},
         setups=report_tables.setups(run.runs),
         calibration_notes=report_tables.notes(run.calibrations),
-        checks=report_files.audit_checks(run.audit),
+        checks=report_files.audit_checks(run.audit, run.task.classes),
         paired=run.paired.to_dict("records"),
         unknown_words=report_words.unknowns_sentence(_of(run.unknowns, run.best)) if len(run.unknowns) else "",
         unknowns=run.unknowns.to_dict("records"),
         metric=report_words.metric,
-        glossary={name: words for name, words in report_words.METRICS.items() if words.meaning},
+        glossary=report_words.glossary(run.metrics["metric"]),
         versions=versions(run),
         config=yaml.safe_dump(_plain(run.config), sort_keys=False, allow_unicode=True),
         # Both files are ours and part of the repository; nothing of the data ever enters them.

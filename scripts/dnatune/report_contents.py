@@ -13,6 +13,9 @@ FIGURES = {
     "reliability": "Reliability before and after calibration",
     "confusions": "The most frequent confusions",
     "per_class_f1_vs_size": "F1 of each class against its size",
+    "target_distribution": "How the measured values are distributed",
+    "predicted_measured": "Predicted against measured values on the test parts",
+    "interval_coverage": "Values within their prediction interval",
 }
 
 
@@ -32,5 +35,7 @@ SECTIONS = {
         Section("classes", "Each class"),
         Section("confusions", "Confusions"),
         Section("unknowns", "Known unknowns"),
+        Section("outputs", "Each output"),
+        Section("intervals", "Intervals"),
     )
 }

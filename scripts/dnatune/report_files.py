@@ -161,8 +161,11 @@ def role_counts(audit: Mapping[str, Any]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["fold", "role", "records"])
 
 
-def audit_checks(audit: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the audit's checks as rows: check, found (a count), result (passed, failed or a remark)."""
+def audit_checks(audit: Mapping[str, Any], classes: bool = True) -> list[dict[str, Any]]:
+    """Return the audit's checks as rows: check, found (a count), result (passed, failed or a remark).
+
+    Without ``classes`` (a task whose labels are none) those of classes are left out.
+    """
     k_fold = audit.get("scheme") == "k-fold"
     rows = []
     for key, check, strict, remark in (
@@ -184,7 +187,7 @@ def audit_checks(audit: Mapping[str, Any]) -> list[dict[str, Any]]:
             "cannot be named rightly there; it counts against the model",
         ),
     ):
-        if key not in audit:
+        if key not in audit or (key.startswith("classes_") and not classes):
             continue
         if key == "clusters_in_two_roles" and audit.get("clusters_given") is False:
             rows.append({"check": check, "found": "–", "result": "no clusters were given"})

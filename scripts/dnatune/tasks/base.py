@@ -48,12 +48,39 @@ class Described:
 
 @dataclass(frozen=True)
 class EvaluationSettings:
-    """``calibration`` method and its ``cv_folds``, ``top_k``, and the run's ``seed``."""
+    """``calibration`` method, its ``cv_folds`` and the ``coverage`` of intervals, ``top_k``, and the run's ``seed``."""
 
     calibration: str = "auto"
     cv_folds: int = 5
     top_k: int = 5
     seed: int = 0
+    coverage: float = 0.9
+
+
+@dataclass(frozen=True)
+class Wording:
+    """Words of the report that depend on the task: its ``title``, what ``labels`` are called in a heading, what
+    calibration changes (``stages``, ``calibrated``), and what is ``averaged`` over windows."""
+
+    title: str = "How well can the sequences of {name} be told apart?"
+    labels: str = "Class balance"
+    stages: str = "Calibration may change which name comes first, so all metrics stand there twice: raw and calibrated."
+    calibrated: str = (
+        "Before and after the model's probabilities were adjusted, on validation, to agree with how often it is right."
+    )
+    averaged: str = "probabilities"
+
+
+@dataclass(frozen=True)
+class CardWords:
+    """What the card of a saved model says of the task: ``what`` it is, the ``metrics`` shown with their names, the
+    ``limits`` of its answers, a line of ``code`` that shows one, and what an ensemble ``averaged``."""
+
+    what: str
+    metrics: Mapping[str, str]
+    limits: str
+    code: str
+    averaged: str = "probabilities"
 
 
 class Task:
@@ -61,6 +88,8 @@ class Task:
 
     # Labels are classes of whole sequences: rare ones are set aside, each of them is tested.
     classes = True
+    # Identical sequences with different labels contradict each other.
+    conflicts = True
     # A record without a label is a record with no label, not a gap in the table.
     empty_labels = False
     # There are several columns of labels.
@@ -82,6 +111,9 @@ class Task:
     shown: tuple[str, ...] = ()
     imbalance: tuple[str, ...] = ("none",)
     calibrations: tuple[str, ...] = ("auto", "none")
+    # Stages of the report's table of models: both where calibration changes what is predicted.
+    stages: tuple[str, ...] = ("raw", "calibrated")
+    wording = Wording()
     baselines: tuple[str, ...] = ()
     # Tables of a fold besides metrics.tsv; tables, figures and sections of the report besides the common ones.
     fold_tables: tuple[str, ...] = ()
@@ -93,6 +125,9 @@ class Task:
 
     def __init__(self, options: Mapping[str, Any]) -> None:
         self.options = options
+
+    def check(self, config: Mapping[str, Any]) -> None:
+        """Raise UserError for the first key of a complete configuration that does not go with the task."""
 
     def head(self) -> dict[str, Any]:
         """Return what kind of head a model gets; see ``backbones.modeling_pooled.PooledConfig``."""
@@ -222,6 +257,10 @@ class Judging(Part):
 
         ``lengths`` (n,) bases of each sequence.
         """
+        raise NotImplementedError
+
+    def card(self, names: Sequence[str], calibrator: dict[str, Any]) -> CardWords:
+        """Return what the card of a saved model says of the task."""
         raise NotImplementedError
 
 

@@ -11,7 +11,7 @@ import pandas as pd
 from dnatune import calibration
 from dnatune.evaluation import Evaluation, evaluate_fold
 from dnatune.scores import Scores
-from dnatune.tasks.base import EvaluationSettings, Judging
+from dnatune.tasks.base import CardWords, EvaluationSettings, Judging
 
 
 class ClassJudging(Judging):
@@ -51,4 +51,20 @@ class ClassJudging(Judging):
         ]
         return pd.DataFrame(
             {"label": [names[c] for c in best[:, 0]], "probability": values[:, 0], f"top_{top_k}": listed}
+        )
+
+    def card(self, names: Sequence[str], calibrator: dict[str, Any]) -> CardWords:
+        """Say between how many classes the model chooses."""
+        return CardWords(
+            what=f"A classifier of DNA sequences into {len(names)} classes",
+            metrics={
+                "accuracy": "accuracy",
+                "f1_macro": "macro F1",
+                "pr_auc_macro": "macro PR-AUC",
+                "log_loss": "log loss",
+                "brier": "Brier score",
+                "ece": "expected calibration error",
+            },
+            limits=f"A sequence of a class that is not among the {len(names)} gets one of their names all the same.",
+            code="print(model.config.id2label[int(logits.argmax(-1))])",
         )
