@@ -1,6 +1,6 @@
 """Calibrate and evaluate one model, or baseline, on one fold.
 
-input: scores, label_map; params: model, fold, calibration {method, cv_folds}, metrics {top_k}, seed, task;
+input: scores, label_map; params: model, fold, calibration {method, cv_folds, coverage}, metrics {top_k}, seed, task;
 output: calibration, metrics, curves, and the task's own tables.
 """
 
@@ -22,7 +22,7 @@ with job(snakemake) as log:
         class_names(snakemake.input.label_map),
         params.model,
         params.fold,
-        EvaluationSettings(method, cv_folds, params.metrics["top_k"], params.seed),
+        EvaluationSettings(method, cv_folds, params.metrics["top_k"], params.seed, params.calibration["coverage"]),
     )
     write_json(output.calibration, result.calibrator)
     write_tsv(output.metrics, result.metrics)

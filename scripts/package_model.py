@@ -20,7 +20,8 @@ with job(snakemake) as log:
     settings = {**params.settings, "head": kind.head(classes)}
     package = Package(params.model, settings, params.seed, classes, params.mode, params.light, dict(params.task))
     runs = [files.read_json(path) for path in given.runs]
-    judged = EvaluationSettings(params.calibration["method"], params.calibration["cv_folds"], seed=params.seed)
+    wanted = params.calibration
+    judged = EvaluationSettings(wanted["method"], wanted["cv_folds"], seed=params.seed, coverage=wanted["coverage"])
     calibrator = fit_calibration([Scores.load(path) for path in given.scores], runs, package.mode, kind, judged)
     metrics = pd.concat([files.read_tsv(path) for path in given.metrics])
     tokens = files.read_json(Path(given.tokens) / "tokens.json")

@@ -11,7 +11,7 @@ with job(snakemake) as log:
     given, settings = snakemake.input, snakemake.params
     kind = task(**settings.task)
     run = report.Run(
-        title=settings.title or kind.question.format(name=settings.name),
+        title=settings.title or kind.wording.title.format(name=settings.name),
         name=settings.name,
         summary=read_json(given.records_summary),
         labels_summary=read_json(given.labels_summary),

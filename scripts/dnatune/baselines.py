@@ -187,7 +187,7 @@ def _vsearch_top_hit(
 
 
 def unit_rows(matrix: sparse.csr_matrix) -> sparse.csr_matrix:
-    """Scale the rows of ``matrix`` in place to length 1 (rows of zeros stay) and return it."""
+    """Scale each row of ``matrix`` to length 1, in place, and return it."""
     lengths = np.sqrt(np.asarray(matrix.multiply(matrix).sum(axis=1)).ravel())
     matrix.data /= np.repeat(np.where(lengths > 0, lengths, 1), np.diff(matrix.indptr)).astype(np.float32)
     return matrix

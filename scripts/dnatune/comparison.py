@@ -24,6 +24,10 @@ RANGES = {
     "mcc": (-1.0, 1.0),
     "brier": (0.0, 2.0),
     "log_loss": (0.0, np.inf),
+    "r2": (-np.inf, 1.0),
+    "pearson": (-1.0, 1.0),
+    "spearman": (-1.0, 1.0),
+    **dict.fromkeys(("mse", "rmse", "mae", "interval_width"), (0.0, np.inf)),
     "records": (0.0, np.inf),
     "classes_present": (0.0, np.inf),
 }

@@ -201,11 +201,12 @@ def _check_meaning(config: dict[str, Any]) -> None:
             raise UserError(
                 f"Configuration key 'packaging.models': no model is named '{name}'{nearest(name, config['models'])}."
             )
-    if "vector_logistic_regression" in config["baselines"]["methods"] and not config["data"]["vectors"]:
-        raise UserError(
-            "Configuration key 'baselines.methods': vector_logistic_regression needs the table 'data.vectors'; "
-            "name one or leave the method out."
-        )
+    for method in config["baselines"]["methods"]:
+        if method.startswith("vector_") and not config["data"]["vectors"]:
+            raise UserError(
+                f"Configuration key 'baselines.methods': {method} needs the table 'data.vectors'; name one or leave "
+                "the method out."
+            )
 
 
 def check_files(config: dict[str, Any]) -> None:

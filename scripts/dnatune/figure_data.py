@@ -6,10 +6,18 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from dnatune import figures, figures_models, figures_multilabel, report_files, report_tables
+from dnatune import (
+    figures,
+    figures_models,
+    figures_multilabel,
+    figures_regression,
+    report_files,
+    report_tables,
+)
 from dnatune.files import read_json
 from dnatune.tasks.base import Task
 
@@ -50,6 +58,22 @@ class FigureData:
         return report_files.curves(report_files.listed(self.given.get("curves")))
 
     @cached_property
+    def labels_summary(self) -> dict[str, Any]:
+        """labels/summary.json."""
+        return read_json(self.given.labels_summary)
+
+    @cached_property
+    def best_curves(self) -> list[dict[str, np.ndarray]]:
+        """All arrays of curves.npz of the best model, fold after fold."""
+        paths = report_files.listed(self.given.get("curves"))
+        found = []
+        for path in paths:
+            if report_files.place(path).model == self.best:
+                with np.load(path, allow_pickle=False) as stored:
+                    found.append(dict(stored))
+        return found
+
+    @cached_property
     def language_models(self) -> list[str]:
         """The models that were trained."""
         return list(dict.fromkeys(self.history["model"]))
@@ -75,6 +99,18 @@ def _folds(data: FigureData) -> Figure:
     return figures.folds(report_files.role_counts(read_json(data.given.folds_audit)), data.colors)
 
 
+def _predicted(data: FigureData) -> Figure:
+    return figures_regression.predicted_measured(data.best_curves, str(data.best or ""), data.colors)
+
+
+def _intervals(data: FigureData) -> Figure:
+    return figures_regression.interval_coverage(data.best_curves, str(data.best or ""), data.colors)
+
+
+def _values(data: FigureData) -> Figure:
+    return figures_regression.target_distribution(data.labels_summary.get("histograms") or {}, data.colors)
+
+
 def _comparison(data: FigureData) -> Figure:
     models = [*data.language_models, *data.task.compared({model: {} for model in data.language_models})]
     return figures_models.model_comparison(data.comparison, data.metrics, models, data.colors, data.task)
@@ -95,4 +131,7 @@ DRAWN: Mapping[str, Callable[[FigureData], Figure]] = {
     "per_class_f1_vs_size": _per_class,
     "label_balance": lambda data: figures.class_balance(data.balance, data.colors),
     "label_pr_auc": _label_pr_auc,
+    "target_distribution": _values,
+    "predicted_measured": _predicted,
+    "interval_coverage": _intervals,
 }

@@ -97,7 +97,7 @@ def _range(means: dict[str, pd.Series | None], single: pd.DataFrame, more: bool)
         mine = (single["model"] == model) & (single["stage"] == means[model]["stage"])  # type: ignore[index]
         spread += single.loc[mine, "value"].tolist()
     spread = [value for value in spread if np.isfinite(value)]
-    margin = 0.08 * (max(spread) - min(spread)) or 0.02
+    margin = 0.08 * (max(spread) - min(spread)) or 0.02 * (abs(best) or 1.0)
     low, high = min(spread) - margin, max(spread) + margin
     # No axis begins below 0 for figures that cannot: only agreement beyond chance can be negative.
     return (low if min(spread) < 0 else max(0.0, low)), (min(high, 1.0 + margin) if more else high)
@@ -113,7 +113,7 @@ def _one_model(
     limits: tuple[float, float],
 ) -> None:
     mean, low, high = (float(row[key]) for key in ("mean", "ci_low", "ci_high"))
-    axes.text(1.05, place, f"{mean:.3f}", transform=axes.get_yaxis_transform(), va="center", fontsize=9.5)
+    axes.text(1.05, place, report_words.number(mean), transform=axes.get_yaxis_transform(), va="center", fontsize=9.5)
     color = colors[0] if language else colors[1 % len(colors)]
     if not limits[0] <= mean <= limits[1]:
         edge, arrow = (limits[0], "<") if mean < limits[0] else (limits[1], ">")

@@ -107,7 +107,7 @@ def load_vectors(records: str | Path, rows: np.ndarray | None = None) -> np.ndar
     if "vector" not in pq.read_schema(records).names:
         raise UserError(
             f"{records}: no vector column, expected because a vector baseline is configured; give a vectors "
-            "table (data.vectors) or take vector_logistic_regression out of baselines.methods."
+            "table (data.vectors) or take the vector_ methods out of baselines.methods."
         )
     column = pq.read_table(records, columns=["vector"])["vector"].combine_chunks()
     if isinstance(column, pa.ChunkedArray):

@@ -6,24 +6,14 @@ from typing import Any
 
 import pandas as pd
 
+from dnatune.errors import first_ten
 from dnatune.tasks import task
 from dnatune.views import REVERSE, prediction_views
 
-SHOWN = {
-    "accuracy": "accuracy",
-    "f1_macro": "macro F1",
-    "pr_auc_macro": "macro PR-AUC",
-    "log_loss": "log loss",
-    "f1_micro": "micro F1",
-    "subset_accuracy": "subset accuracy",
-    "hamming_loss": "Hamming loss",
-    "brier": "Brier score",
-    "ece": "expected calibration error",
-}
 MODES = {
     "refit": "trained on all sequences for the {epochs:.1f} epochs that the folds settled on",
     "best_fold": "the fold with the best validation figure",
-    "ensemble": "the mean of the probabilities of all folds' models",
+    "ensemble": "the mean of the {averaged} of all folds' models",
 }
 
 SEEN = {
@@ -43,11 +33,11 @@ def card(
 ) -> str:
     """Return the card as Markdown. ``metrics`` is the model's metrics of all folds."""
     words = task(**about["task"]).card
-    test = metrics.query("split == 'test' and `class` == 'all' and metric in @words.metrics")
+    test = metrics.query("split == 'test' and `class` == 'all'")
     table = test.groupby(["metric", "stage"])["value"].agg(["mean", "std"]).round(4)
     lines = [
-        f"| {SHOWN[metric]} | {_cell(table, metric, 'raw')} | {_cell(table, metric, 'calibrated')} |"
-        for metric in words.metrics
+        f"| {name} | {_cell(table, metric, 'raw')} | {_cell(table, metric, 'calibrated')} |"
+        for metric, name in words.metrics.items()
     ]
     settings = about["settings"]
     code = '("{folder}", trust_remote_code=True)' if about["own_model_code"] else '("{folder}")'
@@ -55,12 +45,13 @@ def card(
         model=about["model"],
         backbone=settings["backbone"],
         tuning=settings["tuning"],
-        what=words.what.format(labels=len(classes)),
-        caution=words.caution.format(labels=len(classes)),
+        what=words.what.format(labels=len(classes), names=first_ten(classes)),
+        limits=words.limits.format(labels=len(classes)),
         use=words.use,
+        auto_class=words.auto_class,
         more=words.more,
         seen=SEEN[about["mode"]],
-        mode=MODES[about["mode"]].format(epochs=epochs),
+        mode=MODES[about["mode"]].format(epochs=epochs, averaged=words.averaged),
         parameters=f"{about['parameters']:,}",
         folds=len(runs),
         metrics="\n".join(lines),
@@ -87,7 +78,7 @@ def _cell(table: pd.DataFrame, metric: str, stage: str) -> str:
 
 
 REMOTE = """
-`trust_remote_code=True` is needed because the way from hidden states to names is not the architecture's own: the few
+`trust_remote_code=True` is needed because the way from hidden states to answers is not the architecture's own: the few
 lines of model code stand beside this file (`modeling_*.py`), and transformers asks before it runs code from a folder.
 Read them first.
 """
@@ -110,17 +101,17 @@ calibration.
 |---|---|---|
 {metrics}
 
-{seen} {caution}
+{seen} {limits}
 
 ## How to use it
 
 Put the path of this folder for "this folder":
 
 ```python
-from transformers import AutoModelForSequenceClassification, AutoTokenizer
+from transformers import {auto_class}, AutoTokenizer
 
 tokenizer = AutoTokenizer.from_pretrained{load}
-model = AutoModelForSequenceClassification.from_pretrained{load}
+model = {auto_class}.from_pretrained{load}
 logits = model(**tokenizer("ACGT...", return_tensors="pt")).logits  # your sequence, upper case
 {use}
 ```

@@ -54,6 +54,8 @@ def settled_epochs(runs: list[dict[str, Any]]) -> float:
 def best_fold(runs: list[dict[str, Any]], task: Task) -> int:
     """Return the position of the fold with the best validation metric."""
     values = np.array([np.nan if run["best_metric"] is None else run["best_metric"] for run in runs])
+    if np.isnan(values).all():
+        return 0
     return int(np.nanargmax(values) if task.curve[runs[0]["metric_for_best"]] else np.nanargmin(values))
 
 

@@ -93,16 +93,19 @@ def read_records(
         encoded = task.labels.canonical(texts).dictionary_encode()
         label = _take(encoded.indices.to_numpy(), label_row)
         classes_read = len(np.unique(label[label_row >= 0]))
-        conflicts = _conflicts(settings, ledger, scan.code, label)
+        conflicts = _conflicts(settings, ledger, scan.code, label) if task.conflicts else {}
         _require_records(settings, ledger)
         kept = _group(tables, ledger, scan.code, label, encoded.dictionary.to_pylist(), rows)
         if task.classes:
             _decide_known(settings, ledger, kept)
         _write(cleaned, records_path, kept, scan, tables)
     ledger.write(removed_path)
-    conflicts["best_accuracy"] = best_accuracy(kept.sequence[kept.known], kept.label[kept.known])
+    if task.conflicts:
+        conflicts["best_accuracy"] = best_accuracy(kept.sequence[kept.known], kept.label[kept.known])
     summary = _summary(settings, tables, scan, ledger, kept)
-    summary |= {"classes_read": classes_read, "conflicts": conflicts}
+    if task.classes:
+        summary |= {"classes_read": classes_read, **_classes(kept)}
+    summary["conflicts"] = conflicts
     write_json(summary_path, summary)
     return summary
 
@@ -294,7 +297,6 @@ def _take(values: np.ndarray, row: np.ndarray) -> np.ndarray:
 def _summary(settings: Settings, tables: Tables, scan: Scan, ledger: Ledger, kept: Kept) -> dict[str, Any]:
     length, tally = scan.length[kept.row], scan.tally
     copies = np.bincount(kept.sequence)
-    known_classes = np.unique(kept.label[kept.known])
     inputs = []
     for role in ("sequences", "labels", "vectors", "clusters"):
         if path := getattr(settings, role):
@@ -332,8 +334,6 @@ def _summary(settings: Settings, tables: Tables, scan: Scan, ledger: Ledger, kep
         "groups": int(kept.group.max()) + 1,
         "clusters": _distinct(tables.clusters.values, kept.rows["clusters"]) if tables.clusters else None,
         "vector_columns": tables.vectors.names if tables.vectors else None,
-        "classes_known": len(known_classes),
-        "classes_known_unknown": len(np.unique(kept.label)) - len(known_classes),
         "ranks": {r: _distinct(tables.labels[r], kept.rows["labels"]) for r in settings.columns.ranks},
         "split": None
         if kept.role is None
@@ -352,6 +352,11 @@ def _summary(settings: Settings, tables: Tables, scan: Scan, ledger: Ledger, kep
         "inputs": inputs,
     }
     return summary
+
+
+def _classes(kept: Kept) -> dict[str, int]:
+    known = len(np.unique(kept.label[kept.known]))
+    return {"classes_known": known, "classes_known_unknown": len(np.unique(kept.label)) - known}
 
 
 def _distinct(column: pa.ChunkedArray | pa.Array, rows: np.ndarray) -> int:

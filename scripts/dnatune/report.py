@@ -110,7 +110,7 @@ def model_rows(run: Run) -> list[dict[str, Any]]:
         if not stages["raw"] and not stages["calibrated"]:
             continue
         has_calibrated = ((table["model"] == model) & (table["stage"] == "calibrated")).any()
-        for stage in ("raw", "calibrated") if has_calibrated else ("raw",):
+        for stage in run.task.stages if has_calibrated else ("raw",):
             rows.append(
                 {
                     "model": model,

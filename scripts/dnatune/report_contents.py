@@ -15,6 +15,9 @@ FIGURES = {
     "per_class_f1_vs_size": "F1 of each class against its size",
     "label_balance": "Records of each label",
     "label_pr_auc": "PR-AUC of each label",
+    "target_distribution": "How the measured values are distributed",
+    "predicted_measured": "Predicted against measured values on the test parts",
+    "interval_coverage": "Values within their prediction interval",
 }
 
 
@@ -36,5 +39,7 @@ SECTIONS = {
         Section("labels", "Each label"),
         Section("negative_transfer", "Together or alone"),
         Section("unknowns", "Known unknowns"),
+        Section("outputs", "Each output"),
+        Section("intervals", "Intervals"),
     )
 }

@@ -6,11 +6,13 @@ Numbers in, sentences out. Nothing here reads or writes files, so that every sen
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
+
+from dnatune import report_words_regression
 
 
 @dataclass(frozen=True)
@@ -106,12 +108,22 @@ METRICS: dict[str, Metric] = {
 }
 
 
+METRICS |= report_words_regression.metrics(Metric)
+
+
 def metric(name: str) -> Metric:
     """Return the words for a metric; ``top_5_accuracy`` is filled in, an unknown one is named as it is."""
     if name.startswith("top_") and name.endswith("_accuracy"):
         k = name.removeprefix("top_").removesuffix("_accuracy")
         return Metric(f"Top-{k} accuracy", f"Share of test sequences whose right name is among the {k} most probable.")
     return METRICS.get(name, Metric(name.replace("_", " "), ""))
+
+
+def glossary(measured: Iterable[str]) -> dict[str, Metric]:
+    """Return the words for the metrics that were measured, those of averages first as they stand in ``METRICS``."""
+    there = {metric(name) for name in measured}
+    there |= {METRICS["top_k_accuracy"] for words in list(there) if words.name.startswith("Top-")}
+    return {name: words for name, words in METRICS.items() if words.meaning and words in there}
 
 
 @dataclass(frozen=True)
@@ -293,7 +305,12 @@ def baseline_sentence(
     return Sentence(question, f"{head} {'. '.join(parts)}. (Paired over the same folds.)")
 
 
-def overfitting_sentence(gaps: Sequence[float], rises: Sequence[float], measured: str = "macro PR-AUC") -> Sentence:
+def overfitting_sentence(
+    gaps: Sequence[float],
+    rises: Sequence[float],
+    measured: str = "macro PR-AUC",
+    worsened: str = "its probabilities",
+) -> Sentence:
     """Say how much better the model is on what it learned from.
 
     ``gaps``: what was ``measured`` on train minus validation at the chosen epoch, one per fold. ``rises``: validation
@@ -311,7 +328,7 @@ def overfitting_sentence(gaps: Sequence[float], rises: Sequence[float], measured
     text += "training sequences than on the validation sequences it had not seen (mean over folds)."
     if rises and (rise := sum(rises) / len(rises)) > 1.05:
         text += f" By the end of training the validation loss was {percent(rise - 1, 0)} above its lowest point: "
-        text += "training longer made its probabilities worse."
+        text += f"training longer made {worsened} worse."
     return Sentence(question, text)
 
 

@@ -7,6 +7,7 @@ SECTIONS = [f"sections/{name}.html.j2" for name in TASK.sections]
 rule figures:
     input:
         **{name: fold_files(f"{name}.tsv", MODELS + BASELINES) for name in TASK.fold_tables},
+        labels_summary="<results>/labels/summary.json",
         class_balance="<results>/labels/class_balance.tsv",
         folds_audit="<results>/folds/audit.json",
         metrics="<results>/metrics.tsv",

@@ -13,7 +13,7 @@ from typing import Any
 
 from dnatune.tasks.base import Task
 
-TASKS = ("multiclass", "binary", "multilabel", "embedding")
+TASKS = ("multiclass", "binary", "multilabel", "regression", "embedding")
 
 
 def task(name: str, options: Mapping[str, Any] | None = None) -> Task:
@@ -23,5 +23,7 @@ def task(name: str, options: Mapping[str, Any] | None = None) -> Task:
 
 def task_of(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return what ``task`` is called with for a complete configuration: name and options."""
+    columns = config["data"]["columns"]["label"]
     options = {**config.get(config["task"], {}), "labels": config["data"]["label_map"]}
+    options["columns"] = [columns] if isinstance(columns, str) else list(columns)
     return {"name": config["task"], "options": options}

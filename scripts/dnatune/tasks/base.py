@@ -7,7 +7,7 @@ one). Scores are what a model gives, all windows and reading frames of a sequenc
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -48,27 +48,55 @@ class Described:
 
 @dataclass(frozen=True)
 class EvaluationSettings:
-    """``calibration`` method and its ``cv_folds``, ``top_k``, and the run's ``seed``."""
+    """``calibration`` method, its ``cv_folds`` and the ``coverage`` of intervals, ``top_k``, and the run's ``seed``."""
 
     calibration: str = "auto"
     cv_folds: int = 5
     top_k: int = 5
     seed: int = 0
+    coverage: float = 0.9
+
+
+@dataclass(frozen=True)
+class Wording:
+    """Words of the report that depend on the task: its ``title``, what ``labels`` are called in a heading, what
+    calibration changes (``stages``, ``calibrated``), and what is ``averaged`` over windows."""
+
+    title: str = "How well can the sequences of {name} be told apart?"
+    labels: str = "Class balance"
+    stages: str = "Calibration may change which name comes first, so all metrics stand there twice: raw and calibrated."
+    calibrated: str = (
+        "Before and after the model's probabilities were adjusted, on validation, to agree with how often it is right."
+    )
+    averaged: str = "probabilities"
+
+
+CLASS_METRICS = {
+    "accuracy": "accuracy",
+    "f1_macro": "macro F1",
+    "pr_auc_macro": "macro PR-AUC",
+    "log_loss": "log loss",
+    "brier": "Brier score",
+    "ece": "expected calibration error",
+}
 
 
 @dataclass(frozen=True)
 class Card:
-    """The task's own words in the card of a saved model; ``{labels}`` is their number.
+    """What the card of a saved model says of its task; ``{labels}`` is their number, ``{names}`` the first of them.
 
-    ``what`` the model is, the ``metrics`` shown, what to be careful of, how logits are ``use``d, and what ``more``
-    ``predict`` does.
+    ``what`` it is, the ``limits`` of its answers, the line of Python that ``use``s the ``logits`` of a plain
+    ``auto_class`` model, what ``snakemake predict`` does ``more``, the ``metrics`` with their words, and what an
+    ensemble has ``averaged``.
     """
 
     what: str = "A classifier of DNA sequences into {labels} classes"
-    metrics: tuple[str, ...] = ("accuracy", "f1_macro", "pr_auc_macro", "log_loss", "brier", "ece")
-    caution: str = "A sequence of a class that is not among the {labels} gets one of their names all the same."
+    limits: str = "A sequence of a class that is not among the {labels} gets one of their names all the same."
     use: str = "print(model.config.id2label[int(logits.argmax(-1))])"
+    auto_class: str = "AutoModelForSequenceClassification"
     more: str = ""
+    metrics: Mapping[str, str] = field(default_factory=lambda: CLASS_METRICS)
+    averaged: str = "probabilities"
 
 
 class Task:
@@ -78,6 +106,8 @@ class Task:
     classes = True
     # There are labels, and something is trained.
     labelled = True
+    # Identical sequences with different labels contradict each other.
+    conflicts = True
     # A record without a label is a record with no label, not a gap in the table.
     empty_labels = False
     # There are several columns of labels.
@@ -99,6 +129,9 @@ class Task:
     shown: tuple[str, ...] = ()
     imbalance: tuple[str, ...] = ("none",)
     calibrations: tuple[str, ...] = ("auto", "none")
+    # Stages of the report's table of models: both where calibration changes what is predicted.
+    stages: tuple[str, ...] = ("raw", "calibrated")
+    wording = Wording()
     baselines: tuple[str, ...] = ()
     # Tables of a fold besides metrics.tsv; tables, figures and sections of the report besides the common ones.
     fold_tables: tuple[str, ...] = ()
@@ -107,7 +140,6 @@ class Task:
     sections: tuple[str, ...] = ()
     card = Card()
     # Title of a report that has none of its own; ``{name}`` is the run's.
-    question = "How well can the sequences of {name} be told apart?"
     # Where the parts are: stage -> "module:name" within dnatune.
     parts: ClassVar[Mapping[str, str]] = {}
 
@@ -115,7 +147,7 @@ class Task:
         self.options = options
 
     def check(self, config: Mapping[str, Any]) -> None:
-        """Raise UserError for what a schema cannot see: settings of the run that this task cannot have."""
+        """Raise UserError for the first key of a complete configuration that does not go with the task."""
 
     def head(self, names: Sequence[str] = ()) -> dict[str, Any]:
         """Return what kind of head a model of those labels gets; see ``backbones.modeling_pooled.PooledConfig``."""

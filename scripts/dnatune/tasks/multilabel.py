@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from dnatune.errors import UserError, first_ten, nearest
-from dnatune.tasks.base import Card, Task
+from dnatune.tasks.base import Card, Task, Wording
 
 TUNED = "tuned"
 
@@ -57,15 +57,24 @@ class Multilabel(Task):
     )
     card = Card(
         what="A classifier that gives DNA sequences any of {labels} labels, or none",
-        metrics=("f1_macro", "f1_micro", "pr_auc_macro", "subset_accuracy", "hamming_loss", "log_loss", "brier", "ece"),
-        caution="A probability stands for each label on its own; those of a sequence need not add up to 1.",
+        metrics={
+            "f1_macro": "macro F1",
+            "f1_micro": "micro F1",
+            "pr_auc_macro": "macro PR-AUC",
+            "subset_accuracy": "subset accuracy",
+            "hamming_loss": "Hamming loss",
+            "log_loss": "log loss",
+            "brier": "Brier score",
+            "ece": "expected calibration error",
+        },
+        limits="A probability stands for each label on its own; those of a sequence need not add up to 1.",
         use=(
             "probabilities = logits.sigmoid()[0].tolist()\n"
             "print({model.config.id2label[i]: round(p, 3) for i, p in enumerate(probabilities)})"
         ),
         more=", and gives the labels whose calibrated probability reaches their threshold (`thresholds` in that file)",
     )
-    question = "How well can the labels of {name} be told from the sequence?"
+    wording = Wording(title="How well can the labels of {name} be told from the sequence?", labels="Labels")
     parts: ClassVar[Mapping[str, str]] = {
         "labels": "tasks.multilabel_labels:MultilabelLabels",
         "learning": "tasks.multilabel_learning:MultilabelLearning",
