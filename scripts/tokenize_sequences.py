@@ -9,7 +9,10 @@ with job(snakemake) as log:
     encoder = backbone_of(params.backbone).encoder()
     settings = TokenSettings.of(params.tokens, encoder)
     summary = write_tokens(snakemake.input.records, snakemake.output.tokens, encoder, settings)
-    log.info("%(records)d sequences, %(rows)d token rows (%(frames)d frames), %(tokens)d tokens", summary)
+    log.info(
+        "%(records)d sequences, %(rows)d token rows (%(frames)d frames, %(strands)d strands), %(tokens)d tokens",
+        summary,
+    )
     if summary["longer_than_one_window"]:
         log.info(
             "%d sequences are longer than %d tokens: %s",

@@ -1,4 +1,4 @@
-"""Averages over the windows and reading frames of a sequence: one row per sequence, or one per base.
+"""Averages over the windows and views of a sequence: one row per sequence, or one per base.
 
 In: token rows as a batch brings them, with what the task made of their logits. Out: the mean of each record.
 """
@@ -11,22 +11,22 @@ import torch
 from dnatune.tokens import TokenTable
 
 
-def row_weights(table: TokenTable, records: np.ndarray, frames: int) -> tuple[np.ndarray, np.ndarray]:
+def row_weights(table: TokenTable, records: np.ndarray, views: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return for each row of ``records`` its record's position (rows,) and its share in the average (rows,).
 
-    Frames count equally, and so do the windows within a frame.
+    Views count equally, and so do the windows within a view.
     """
-    count = table.n_windows[records, :frames]
-    position = np.repeat(np.repeat(np.arange(len(records)), frames), count.ravel())
-    weight = np.repeat(1.0 / (count.ravel() * frames), count.ravel())
+    count = table.n_windows[records][:, views].ravel()
+    position = np.repeat(np.repeat(np.arange(len(records)), len(views)), count)
+    weight = np.repeat(1.0 / (count * len(views)), count)
     return position, weight
 
 
 class MeanOfSequences:
     """The mean of each record (records, outputs) over its rows."""
 
-    def __init__(self, table: TokenTable, records: np.ndarray, frames: int, outputs: int) -> None:
-        self._position, self._weight = row_weights(table, records, frames)
+    def __init__(self, table: TokenTable, records: np.ndarray, views: np.ndarray, outputs: int) -> None:
+        self._position, self._weight = row_weights(table, records, views)
         self._mean = torch.zeros(len(records), outputs)
 
     def add(self, places: np.ndarray, rows: np.ndarray, values: torch.Tensor) -> None:

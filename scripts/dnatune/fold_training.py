@@ -27,6 +27,7 @@ from dnatune.tasks.base import Task
 from dnatune.tokens import TokenTable
 from dnatune.training import Trained, TrainingData, train
 from dnatune.versions import installed_versions
+from dnatune.views import prediction_views, training_views
 
 LOGGER = logging.getLogger("dnatune")
 
@@ -60,9 +61,9 @@ def label_ids(classes: list[str]) -> dict[str, int]:
     return {name: i for i, name in enumerate(classes)}
 
 
-def frames_at_prediction(settings: dict[str, Any], table: TokenTable) -> int:
-    """Return over how many reading frames probabilities are averaged."""
-    return table.frames if settings["tokens"]["average_frames"] is not False else 1
+def views_at_prediction(settings: dict[str, Any], table: TokenTable) -> np.ndarray:
+    """Return the numbers of the views over which probabilities are averaged."""
+    return table.numbers_of(prediction_views(settings["tokens"], table.frames))
 
 
 def training_key(job: Job, inputs: Inputs, data: TrainingData, records_sha256: str, stop: float | None = None) -> str:
@@ -70,7 +71,7 @@ def training_key(job: Job, inputs: Inputs, data: TrainingData, records_sha256: s
     rows = hashlib.sha256(np.concatenate([data.train, [-1], data.validation]).astype(np.int64).tobytes())
     rows.update(as_bytes(data.targets))
     settings = {key: value for key, value in job.settings.items() if key != "resources"}
-    shape = [type(inputs).__name__, len(inputs.table), inputs.table.frames]
+    shape = [type(inputs).__name__, len(inputs.table), inputs.table.views]
     return files.fingerprint([settings, job.seed, job.fold, job.code, rows.hexdigest(), shape, records_sha256, stop])
 
 
@@ -91,7 +92,7 @@ def run_training(
         data,
         job.settings["training"],
         job.task,
-        random_frame=job.settings["tokens"]["random_frame"] is not False,
+        views=inputs.table.numbers_of(training_views(job.settings["tokens"], inputs.table.frames)),
         folder=folder,
         # Folds see their batches in different orders, so that their spread tells something.
         seed=job.seed + (0 if job.fold is None else 1 + job.fold),
@@ -112,7 +113,7 @@ def train_on_fold(job: Job, fold: FoldData, inputs: Inputs, records_sha256: str)
         trained.model,
         inputs,
         fold.scored,
-        frames=frames_at_prediction(job.settings, inputs.table),
+        views=views_at_prediction(job.settings, inputs.table),
         outputs=len(fold.classes),
         task=job.task,
         precision=trained.run["precision"],

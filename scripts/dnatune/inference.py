@@ -1,11 +1,11 @@
-"""Scores of sequences: batches by length, averaged over windows and reading frames.
+"""Scores of sequences: batches by length, averaged over windows and views (strands, reading frames).
 
 One piece of code for learning curves, the scores of a fold and the naming of new sequences.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -38,20 +38,21 @@ def score_records(
     inputs: Inputs,
     records: np.ndarray,
     *,
-    frames: int,
+    views: Sequence[int] | np.ndarray,
     outputs: int,
     task: Task,
     precision: str,
 ) -> np.ndarray:
     """Return scores float32: (records, outputs), or (bases of all records, outputs) for a task per base.
 
-    They come from the mean over frames and windows of what the task makes of the logits: probabilities for
-    classes, whose scores are log probabilities.
+    They come from the mean over views and windows of what the task makes of the logits: probabilities for
+    classes, whose scores are log probabilities. ``views`` are numbers of views in the table, 0 is the forward
+    strand at offset 0.
     """
     table = inputs.table
-    frames = min(frames, table.frames)
-    rows = table.rows_of(records, frames)
-    mean = task.learning.collector(table, records, frames, outputs)
+    views = np.asarray(views)
+    rows = table.rows_of(records, views=views)
+    mean = task.learning.collector(table, records, views, outputs)
     device = next(model.parameters()).device
     was_training = model.training
     model.eval()

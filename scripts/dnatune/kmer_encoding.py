@@ -1,4 +1,4 @@
-"""Token ids of the non-overlapping k-mer tokenizer, computed on arrays instead of strings.
+"""Token ids of the non-overlapping k-mer tokenizer, and of single bases, computed on arrays instead of strings.
 
 In: cleaned sequences (A, C, G, T, N). Out: exactly the ids of the Nucleotide Transformer's ``EsmTokenizer``:
 greedy k-mers from the left; an N is its own token and restarts the frame; left-over bases are single tokens.
@@ -23,6 +23,21 @@ def vocabulary(k: int = 6, special_tokens: tuple[str, ...] = SPECIAL_TOKENS) -> 
     return [*special_tokens, *("".join(p) for p in itertools.product(BASES, repeat=k)), *BASES, "N"]
 
 
+def base_ids(sequence: str, first_base_id: int) -> np.ndarray:
+    """Return the ids (bases,) int32 of single bases; ``first_base_id`` is that of A, then T, C, G, N.
+
+    Raises ValueError for letters other than A, C, G, T and N: clean the sequence first.
+    """
+    return _codes(sequence).astype(np.int32) + first_base_id
+
+
+def _codes(sequence: str) -> np.ndarray:
+    codes = _CODE_OF_BYTE[np.frombuffer(sequence.encode("ascii"), dtype=np.uint8)]
+    if codes.size and codes.max() > 4:
+        raise ValueError("a sequence to encode may hold A, C, G, T and N only")
+    return codes
+
+
 class KmerEncoder:
     """Encodes sequences of A, C, G, T, N at a reading-frame offset.
 
@@ -40,14 +55,11 @@ class KmerEncoder:
 
         Raises ValueError for letters other than A, C, G, T and N: clean the sequence first.
         """
-        codes = _CODE_OF_BYTE[np.frombuffer(sequence.encode("ascii"), dtype=np.uint8)[frame:]]
+        codes = _codes(sequence)[frame:]
         if codes.size == 0:
             return np.empty(0, dtype=np.int32)
-        highest = codes.max()
-        if highest < 4:
+        if codes.max() < 4:
             return self._segment(codes)
-        if highest > 4:
-            raise ValueError("a sequence to encode may hold A, C, G, T and N only")
         pieces: list[np.ndarray] = []
         start = 0
         unknown = np.array([self.first_base_id + 4], dtype=np.int32)

@@ -6,6 +6,8 @@ from typing import Any
 
 import pandas as pd
 
+from dnatune.views import REVERSE, prediction_views
+
 SHOWN = {
     "accuracy": "accuracy",
     "f1_macro": "macro F1",
@@ -57,10 +59,16 @@ def card(
         method=calibrator["method"],
         load=code.format(folder="this folder"),
         remote=REMOTE if about["own_model_code"] else "",
-        frames=about["tokens"]["frames"],
+        views=_views(about),
         max_tokens=about["tokens"]["max_tokens"],
         versions="\n".join(f"- {name} {version}" for name, version in about["versions"].items()),
     )
+
+
+def _views(about: dict[str, Any]) -> str:
+    views = prediction_views(about["settings"]["tokens"], about["tokens"]["frames"])
+    words = f"{len({view.frame for view in views})} reading frame(s)"
+    return f"{words} on both strands" if any(view.strand == REVERSE for view in views) else words
 
 
 def _cell(table: pd.DataFrame, metric: str, stage: str) -> str:
@@ -110,7 +118,7 @@ print(model.config.id2label[int(logits.argmax(-1))])
 ```
 {remote}
 `snakemake predict` does more: it cleans the sequences (upper case, U to T, other letters to N), averages over
-{frames} reading frame(s), reads sequences longer than {max_tokens} tokens in windows, and applies the calibration
+{views}, reads sequences longer than {max_tokens} tokens in windows, and applies the calibration
 (`calibration.json`, method {method}, fitted on validation parts).
 
 ## Made with

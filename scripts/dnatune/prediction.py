@@ -13,10 +13,10 @@ from transformers import AutoTokenizer
 
 from dnatune import files
 from dnatune.backbones.generic import TokenizerTokens
-from dnatune.backbones.kmer_tokenizer import KmerTokens, is_kmer_vocabulary
+from dnatune.backbones.kmer_tokenizer import array_encoder
 from dnatune.errors import UserError
 from dnatune.fasta import read_clean
-from dnatune.fold_training import frames_at_prediction
+from dnatune.fold_training import views_at_prediction
 from dnatune.hardware import choose_precision
 from dnatune.inference import score_records
 from dnatune.inputs import TokenInputs
@@ -27,7 +27,6 @@ from dnatune.versions import version_warnings
 
 LOGGER = logging.getLogger("dnatune")
 SEQUENCES_AT_ONCE = 20_000
-K = 6
 
 
 class SavedModel:
@@ -61,7 +60,7 @@ class SavedModel:
             self.model,
             TokenInputs(table, self.encoder.pad_id),
             np.arange(len(sequences)),
-            frames=frames_at_prediction(self.about["settings"], table),
+            views=views_at_prediction(self.about["settings"], table),
             outputs=len(self.classes),
             task=self.task,
             precision=choose_precision("auto"),
@@ -73,9 +72,8 @@ def saved_encoder(folder: Path, tokens: dict[str, Any]) -> Encoder:
     """Return the encoder of a saved model's tokenizer."""
     tokenizer = AutoTokenizer.from_pretrained(folder)
     vocabulary = sorted(tokenizer.get_vocab(), key=tokenizer.get_vocab().__getitem__)
-    if is_kmer_vocabulary(vocabulary, K):
-        return KmerTokens(vocabulary, K, tokens["context"])
-    return TokenizerTokens(tokenizer, tokens["vocabulary_size"], tokens["context"], str(folder))
+    known = array_encoder(vocabulary, tokens["context"])
+    return known or TokenizerTokens(tokenizer, tokens["vocabulary_size"], tokens["context"], str(folder))
 
 
 def unusable(sequence: str, bounds: dict[str, Any]) -> str:

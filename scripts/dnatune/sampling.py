@@ -5,6 +5,7 @@ Everything is a function of (seed, epoch), so a resumed job sees the batches it 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -16,23 +17,26 @@ MEGABATCH = 50  # batches sorted by length together: little padding, and the ord
 
 
 class TrainingRecords(Dataset):
-    """Item i: (token row, record) of training record i; frame and window are drawn anew in each epoch."""
+    """Item i: (token row, record) of training record i; view and window are drawn anew in each epoch.
 
-    def __init__(self, table: TokenTable, records: np.ndarray, random_frame: bool, seed: int) -> None:
+    ``views`` (views,) are the numbers of the views to draw from.
+    """
+
+    def __init__(self, table: TokenTable, records: np.ndarray, views: np.ndarray, seed: int) -> None:
         self.table = table
         self.records = records
-        self.random_frame = random_frame
+        self.views = views
         self.seed = seed
         self.set_epoch(0)
 
     def set_epoch(self, epoch: int) -> None:
-        """Draw one frame and one window for each record."""
+        """Draw one view and one window for each record."""
         rng = np.random.default_rng([self.seed, int(epoch), 1])
-        frames = rng.integers(self.table.frames, size=len(self.records))
-        if not self.random_frame:
-            frames = np.zeros_like(frames)
-        first = self.table.first_row[self.records, frames]
-        count = self.table.n_windows[self.records, frames]
+        # A multiple of both, so that the windows drawn next do not depend on whether frames are drawn.
+        bound = math.lcm(self.table.frames, len(self.views))
+        views = self.views[rng.integers(bound, size=len(self.records)) % len(self.views)]
+        first = self.table.first_row[self.records, views]
+        count = self.table.n_windows[self.records, views]
         self.rows = first + (rng.random(len(self.records)) * count).astype(np.int64)
 
     def __len__(self) -> int:
@@ -42,7 +46,7 @@ class TrainingRecords(Dataset):
         return int(self.rows[index]), int(self.records[index])
 
     def lengths(self) -> np.ndarray:
-        """Return the tokens (records,) of each record's first row; other frames differ by a few at most."""
+        """Return the tokens (records,) of each record's first row; other views differ by a few at most."""
         return self.table.length[self.table.first_row[self.records, 0]]
 
 
@@ -68,7 +72,7 @@ class LengthGroupedBatches:
         self.sampler = self
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the order of this epoch, and the frames of the dataset."""
+        """Choose the order of this epoch, and the views of the dataset."""
         self.epoch = int(epoch)
         if self.dataset is not None:
             self.dataset.set_epoch(epoch)  # accelerate forgets it when it resumes within an epoch

@@ -63,20 +63,21 @@ def train(
     settings: dict[str, Any],
     task: Task,
     *,
-    random_frame: bool,
+    views: np.ndarray,
     folder: Path,
     seed: int,
     stop_after_epochs: float | None = None,
 ) -> Trained:
     """Train ``model`` and return it with the weights of the best evaluation.
 
-    ``settings`` is the model's ``training`` section; ``folder`` takes the checkpoints, from the last of which a
-    killed job goes on. ``stop_after_epochs`` ends the schedule early (the refit).
+    ``settings`` is the model's ``training`` section; ``views`` (views,) are the numbers of the views that training
+    draws from (see ``TokenTable.views``); ``folder`` takes the checkpoints, from the last of which a killed job goes
+    on. ``stop_after_epochs`` ends the schedule early (the refit).
     """
     # Weights are drawn from one seed for all folds, the order of batches from one for each.
     set_seed(seed)
     precision = choose_precision(settings["precision"])
-    dataset = TrainingRecords(data.inputs.table, data.train, random_frame, seed)
+    dataset = TrainingRecords(data.inputs.table, data.train, views, seed)
     better = task.curve[settings["metric"]] if len(data.validation) else None
     arguments = training_arguments(settings, folder, precision, len(dataset), better, seed)
     trainer = FoldTrainer(model, arguments, dataset, data, settings, task, precision)
@@ -250,7 +251,7 @@ class FoldTrainer(Trainer):
     def evaluate(self, eval_dataset=None, ignore_keys=None, metric_key_prefix="eval"):
         """Measure the learning curve on the validation part and a fixed sample of the training part.
 
-        One reading frame only: averaging over all frames is for the final scores.
+        The first view only: averaging over views is for the final scores.
         """
         metrics: dict[str, float] = {}
         for part, records in self.curve_records.items():
@@ -258,7 +259,7 @@ class FoldTrainer(Trainer):
                 self.model,
                 self.data.inputs,
                 records,
-                frames=1,
+                views=[0],
                 outputs=self.data.outputs,
                 task=self.task,
                 precision=self.precision,

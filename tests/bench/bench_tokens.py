@@ -52,6 +52,7 @@ def records_to_tokens(count: int) -> dict[str, float]:
     from dnatune.kmer_encoding import vocabulary
     from dnatune.records import Settings, read_records
     from dnatune.tokens import TokenSettings, write_tokens
+    from dnatune.views import all_views
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -70,7 +71,7 @@ def records_to_tokens(count: int) -> dict[str, float]:
         read_records(settings, folder / "r.parquet", folder / "x.tsv", folder / "x.json")
         middle = time.perf_counter()
         encoder = KmerTokens(vocabulary(), 6, 1000)
-        frames = TokenSettings(1000, 0.25, encoder.frames)
+        frames = TokenSettings(1000, 0.25, all_views(encoder.frames))
         write_tokens(folder / "r.parquet", folder / "tokens", encoder, frames)
         return {"records": middle - start, "tokens": time.perf_counter() - middle, "peak": peak_mib()}
 

@@ -117,14 +117,16 @@ def dnatune() -> dict[str, float]:
     inputs = TokenInputs(table, encoder.pad_id)
     work = TrainingData(inputs, labels, everything, everything[:0], CLASSES)
     with tempfile.TemporaryDirectory() as folder:
-        trained = train(model, work, settings["training"], multiclass, random_frame=False, folder=Path(folder), seed=0)
+        trained = train(
+            model, work, settings["training"], multiclass, views=np.zeros(1, dtype=int), folder=Path(folder), seed=0
+        )
     middle = time.process_time()
     table = TokenTable.of_sequences(sequences, encoder, TokenSettings.of(settings["tokens"], encoder))
     log_probabilities(
         trained.model,
         TokenInputs(table, encoder.pad_id),
         everything,
-        frames=1,
+        views=[0],
         classes=CLASSES,
         probabilities=multiclass.probabilities,
         precision=trained.run["precision"],

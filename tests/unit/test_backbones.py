@@ -13,7 +13,7 @@ from dnatune.backbones.generic import GenericBackbone
 from dnatune.backbones.nt_mini import NtMini
 from dnatune.backbones.nucleotide_transformer import FusedIntermediate, NucleotideTransformer
 from dnatune.errors import UserError
-from miniatures import families, model_settings, nt_config, write_generic, write_nt
+from miniatures import SIZES, families, nt_config, write_generic, write_nt
 
 LABELS = {"Aus bus": 0, "Cus dus": 1, "Eus fus": 2}
 SEQUENCES = [s for s, _ in families(3, 1, 100)] + ["ACGTNACGTACGTA"]
@@ -94,10 +94,26 @@ def test_code_from_a_hub_needs_a_revision():
     assert "revision" in problem(backbone="owner/model", trust_remote_code=True, pooling="architecture")
 
 
-@pytest.mark.parametrize("sizes", [{"vocab_size": 100}, {"hidden_size": 100, "num_attention_heads": 3}])
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        {"vocab_size": 100},
+        {"hidden_size": 100, "num_attention_heads": 3},
+        {"k": 9},
+        {"k": 1},
+        {"k": 2.5},
+        {"k": True},
+        {"k": 0, "overlapping": True},
+        {"overlapping": 1},
+    ],
+)
 def test_builtin_with_sizes_that_do_not_fit(sizes):
     with pytest.raises(UserError, match="backbone_config"):
         NtMini("builtin:nt-mini", None, False).with_config(sizes)
+
+
+def test_overlapping_has_no_head_of_its_own():
+    assert "pooling" in problem(backbone_config={"overlapping": True}, pooling="architecture")
 
 
 def test_builtin_with_an_unknown_size():
@@ -186,14 +202,16 @@ def test_generic_backbones_load_with_their_own_head(generic, kind):
 
 
 @pytest.mark.parametrize("pooling", ["mean", "last", "architecture"])
-@pytest.mark.parametrize("kind", ["nt", "nt-mini", "gpt2", "mixtral"])
+@pytest.mark.parametrize("kind", ["nt", "nt-mini", "nt-mini overlapping", "gpt2", "mixtral"])
 def test_padding_does_not_change_logits(nt, generic, kind, pooling):
-    source = {"nt": nt, "nt-mini": "builtin:nt-mini"}.get(kind) or generic[kind]
+    if pooling == "architecture" and "overlapping" in kind:
+        pytest.skip("has no head of its own")
+    source = {"nt": nt}.get(kind) or generic.get(kind, "builtin:nt-mini")
     backbone = find_backbone(str(source))
-    if kind == "nt-mini":
-        backbone = backbone.with_config(model_settings()["backbone_config"])
+    if source == "builtin:nt-mini":
+        backbone = backbone.with_config({**SIZES, "overlapping": "overlapping" in kind})
     model, encoder = backbone.model(LABELS, pooling, 0.0), backbone.encoder()
-    alone, padded = (logits(model, encoder, SEQUENCES, width) for width in (None, 90))
+    alone, padded = (logits(model, encoder, SEQUENCES, width) for width in (None, 110))
     torch.testing.assert_close(padded, alone, atol=1e-5, rtol=0)
 
 

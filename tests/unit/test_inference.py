@@ -14,6 +14,7 @@ from dnatune.inference import batches_by_length, log_probabilities
 from dnatune.inputs import TokenInputs, TrainingCollator
 from dnatune.kmer_encoding import vocabulary
 from dnatune.tokens import TokenSettings, TokenTable
+from dnatune.views import all_views
 
 RNG = np.random.default_rng(6)
 SEQUENCES = ["".join(RNG.choice(list("ACGTN"), n, p=[0.24] * 4 + [0.04])) for n in (30, 200, 61, 333, 60)]
@@ -33,32 +34,32 @@ class Counter(nn.Module):
 @pytest.fixture(scope="module")
 def inputs():
     encoder = KmerTokens(vocabulary(6), 6, 1000)
-    return TokenInputs(TokenTable.of_sequences(SEQUENCES, encoder, TokenSettings(16, 0.25, 6)), 1)
+    return TokenInputs(TokenTable.of_sequences(SEQUENCES, encoder, TokenSettings(16, 0.25, all_views(6, 2))), 1)
 
 
-def by_hand(model, inputs, record, frames):
-    """Mean over frames of the mean over windows of softmax, one row at a time."""
+def by_hand(model, inputs, record, views):
+    """Mean over views of the mean over windows of softmax, one row at a time."""
     table = inputs.table
     weight = model.weight.detach().double().numpy()
     means = []
-    for frame in range(frames):
-        rows = np.flatnonzero((table.record == record) & (table.frame == frame))
+    for strand, frame in views:
+        rows = np.flatnonzero((table.record == record) & (table.strand == strand) & (table.frame == frame))
         logits = np.stack([weight[table.ids(row)].sum(0) for row in rows])
         each = np.exp(logits - logits.max(1, keepdims=True))
         means.append((each / each.sum(1, keepdims=True)).mean(0))
     return np.mean(means, axis=0)
 
 
-@pytest.mark.parametrize("frames", [1, 6])
+@pytest.mark.parametrize("views", [[0], [0, 6], [0, 1, 2, 3, 4, 5], [*range(12)], [3, 7]])
 @pytest.mark.parametrize("budget", [16, 64, 4096])
-def test_average_over_windows_and_frames(inputs, frames, budget, monkeypatch):
+def test_average_over_windows_and_views(inputs, views, budget, monkeypatch):
     monkeypatch.setitem(inference.TOKENS_PER_BATCH, "cpu", budget)
     model, records = Counter(), np.array([3, 0, 1, 4, 2])
     assert inputs.table.n_windows[3, 0] > 2
     found = log_probabilities(
-        model, inputs, records, frames=frames, classes=3, probabilities=lambda x: x.softmax(-1), precision="fp32"
+        model, inputs, records, views=views, classes=3, probabilities=lambda x: x.softmax(-1), precision="fp32"
     )
-    expected = [by_hand(model, inputs, record, frames) for record in records]
+    expected = [by_hand(model, inputs, record, [divmod(view, 6) for view in views]) for record in records]
     np.testing.assert_allclose(np.exp(found), expected, atol=1e-6)
     assert found.dtype == np.float32
 
@@ -68,7 +69,7 @@ def test_impossible_classes_get_a_finite_logarithm(inputs):
     with torch.no_grad():
         model.weight *= 1000
     found = log_probabilities(
-        model, inputs, np.arange(5), frames=1, classes=3, probabilities=lambda x: x.softmax(-1), precision="fp32"
+        model, inputs, np.arange(5), views=[0], classes=3, probabilities=lambda x: x.softmax(-1), precision="fp32"
     )
     assert np.isfinite(found).all()
 
@@ -76,7 +77,7 @@ def test_impossible_classes_get_a_finite_logarithm(inputs):
 @pytest.mark.parametrize("training", [True, False])
 def test_the_model_is_left_in_its_mode(inputs, training):
     model = Counter().train(training)
-    log_probabilities(model, inputs, np.arange(2), frames=1, classes=3, probabilities=torch.sigmoid, precision="fp32")
+    log_probabilities(model, inputs, np.arange(2), views=[0], classes=3, probabilities=torch.sigmoid, precision="fp32")
     assert model.training is training
 
 
@@ -92,7 +93,7 @@ def test_batches_cover_all_rows_within_the_budget(lengths, budget):
 
 
 def test_a_batch_is_padded_to_its_longest_row(inputs):
-    rows = [int(r) for r in inputs.table.rows_of(np.array([0, 1]), 1)]
+    rows = [int(r) for r in inputs.table.rows_of(np.array([0, 1]), views=[0])]
     batch = TrainingCollator(inputs)([(row, 2) for row in rows])
     assert batch["labels"].tolist() == [2] * len(rows)
     for ids, mask, row in zip(batch["input_ids"], batch["attention_mask"], rows, strict=True):

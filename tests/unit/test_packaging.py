@@ -15,8 +15,9 @@ from dnatune.files import read_json
 from dnatune.packaging import Package, best_fold, fit_calibration, settled_epochs, write_package
 from dnatune.scores import Scores
 from dnatune.tokens import TokenSettings
-from miniatures import families, model_settings, write_generic, write_nt
+from miniatures import SIZES, families, model_settings, write_generic, write_nt
 
+OVERLAP = {**SIZES, "k": 4, "overlapping": True}
 CLASSES = ["Aus bus", "Cus dus", "Ünus"]
 LABELS = {name: i for i, name in enumerate(CLASSES)}
 SEQUENCES = [s for s, _ in families(3, 1, 90)] + ["ACGTACGTACGTACNNACGTTGA"]
@@ -54,6 +55,11 @@ KINDS = {
     "ensemble": ({}, "ensemble", 3),
     "ensemble_architecture": ({"pooling": "architecture"}, "ensemble", 2),
     "ensemble_lora": ({"tuning": "lora"}, "ensemble", 2),
+    "overlap": ({"backbone_config": OVERLAP}, "refit", 1),
+    "overlap_last": ({"backbone_config": {**OVERLAP, "k": 3}, "pooling": "last"}, "refit", 1),
+    "overlap_lora": ({"backbone_config": OVERLAP, "tuning": "lora"}, "refit", 1),
+    "overlap_ensemble": ({"backbone_config": OVERLAP}, "ensemble", 2),
+    "fours": ({"backbone_config": {**SIZES, "k": 4}}, "refit", 1),
     "nt": ({"backbone": "nt"}, "refit", 1),
     "nt_lora": ({"backbone": "nt", "tuning": "lora"}, "refit", 1),
     "nt_lora_architecture": ({"backbone": "nt", "tuning": "lora", "pooling": "architecture"}, "refit", 1),

@@ -13,7 +13,7 @@ from dnatune.packaging import Package, write_package
 from dnatune.prediction import SavedModel, name_sequences, saved_encoder
 from dnatune.tasks import task
 from dnatune.tokens import TokenSettings
-from miniatures import families, model_settings, write_generic
+from miniatures import SIZES, families, model_settings, write_generic
 
 CLASSES = ["Aus", "Bus", "Cus"]
 SEQUENCES = [s for s, _ in families(3, 2, 120)]
@@ -104,6 +104,21 @@ def test_one_row_per_sequence_in_the_order_of_the_query(saved, tmp_path):
     assert table["label"][[0, 2]].tolist() == [CLASSES[i] for i in probabilities.argmax(1)]
     assert table["top_2"][0].startswith(f"{table['label'][0]} ({table['probability'][0]:.4f}); ")
     assert table["top_2"][0].count(";") == 1
+
+
+def test_both_strands_are_averaged_where_training_read_both(tmp_path):
+    kmers = {**SIZES, "k": 3, "overlapping": True}
+    settings = model_settings(tokens={"random_strand": True}, backbone_config=kmers)
+    model, folder = write_model(tmp_path, settings, {"method": "none"})
+    found, windows = SavedModel(folder, task("multiclass")).probabilities(SEQUENCES[:2])
+    for sequence, probabilities in zip(SEQUENCES, found, strict=False):
+        reverse = "".join({"A": "T", "C": "G", "G": "C", "T": "A"}[base] for base in reversed(sequence))
+        rows = torch.tensor([[3, *(4 + "ATCGN".index(base) for base in strand)] for strand in (sequence, reverse)])
+        with torch.inference_mode():
+            each = model(input_ids=rows, attention_mask=torch.ones_like(rows)).logits.softmax(-1)
+        assert (each[0] - each[1]).abs().max() > 1e-3
+        np.testing.assert_allclose(probabilities, each.mean(0), atol=1e-5)
+    assert windows.tolist() == [1, 1]
 
 
 def test_more_candidates_than_classes(saved, tmp_path):

@@ -9,6 +9,7 @@ from dnatune.backbones.kmer_tokenizer import KmerTokens
 from dnatune.kmer_encoding import vocabulary
 from dnatune.sampling import LengthGroupedBatches, TrainingRecords, balancing_weights, stratified_sample
 from dnatune.tokens import TokenSettings, TokenTable
+from dnatune.views import all_views
 
 RNG = np.random.default_rng(4)
 LENGTHS = RNG.integers(10, 500, 1003)
@@ -83,11 +84,13 @@ def test_a_stratified_sample_is_fixed_by_its_seed():
 @pytest.fixture(scope="module")
 def table():
     sequences = ["".join(RNG.choice(list("ACGT"), n)) for n in (60, 200, 61, 400)]
-    return TokenTable.of_sequences(sequences, KmerTokens(vocabulary(6), 6, 1000), TokenSettings(20, 0.25, 6))
+    return TokenTable.of_sequences(
+        sequences, KmerTokens(vocabulary(6), 6, 1000), TokenSettings(20, 0.25, all_views(6, 2))
+    )
 
 
-def drawn(table, epochs, random_frame=True, seed=0):
-    records = TrainingRecords(table, np.array([3, 0, 1]), np.array([7, 8, 9]), random_frame, seed)
+def drawn(table, epochs, views=range(6), seed=0):
+    records = TrainingRecords(table, np.array([3, 0, 1]), np.array([7, 8, 9]), np.array(views), seed)
     for epoch in epochs:
         records.set_epoch(epoch)
         yield [records[i] for i in range(3)]
@@ -101,13 +104,34 @@ def test_items_are_rows_of_their_record_with_its_label(table):
 def test_all_frames_and_windows_come_up(table):
     rows = np.array([items[0][0] for items in drawn(table, range(400))])
     assert set(table.frame[rows]) == set(range(6))
-    assert set(rows) == set(table.rows_of(np.array([3])))
+    assert set(table.strand[rows]) == {0}
+    assert set(rows) == set(table.rows_of(np.array([3]), views=range(6)))
 
 
 def test_without_random_frame_only_windows_change(table):
-    rows = np.array([items for items in drawn(table, range(40), random_frame=False)])[:, :, 0]
+    rows = np.array([items for items in drawn(table, range(40), views=[0])])[:, :, 0]
     assert (table.frame[rows] == 0).all()
-    assert set(rows[:, 0]) == set(table.rows_of(np.array([3]), 1))
+    assert set(rows[:, 0]) == set(table.rows_of(np.array([3]), views=[0]))
+
+
+@pytest.mark.parametrize(("frames", "views"), [(5, (0, 5)), (6, (0, 6)), (1, (0, 1)), (5, tuple(range(10)))])
+def test_strands_and_frames_come_up_equally_often(frames, views):
+    sequences = ["".join(RNG.choice(list("ACGT"), 60)) for _ in range(3000)]
+    settings = TokenSettings(100, 0.25, all_views(frames, 2))
+    table = TokenTable.of_sequences(sequences, KmerTokens(vocabulary(5), 5, 1000), settings)
+    records = TrainingRecords(table, np.arange(3000), np.zeros(3000, dtype=int), np.array(views), 0)
+    found = np.bincount(records.rows - table.first_row[:, 0], minlength=len(table.views))
+    assert (found[[i for i in range(len(found)) if i not in views]] == 0).all()
+    np.testing.assert_allclose(found[list(views)] / 3000, 1 / len(views), atol=0.04)
+
+
+def test_the_windows_drawn_do_not_depend_on_whether_frames_are(table):
+    """Recorded before there were strands: seed 0, epoch 1, record 3 with its windows at frame 0."""
+    rng = np.random.default_rng([0, 1, 1])
+    rng.integers(6, size=3)  # the frames, whether they are used or not
+    window = (rng.random(3) * table.n_windows[[3, 0, 1], 0]).astype(int)
+    items = next(drawn(table, [1], views=[0]))
+    assert [row for row, _ in items] == (table.first_row[[3, 0, 1], 0] + window).tolist()
 
 
 def test_rows_are_a_function_of_seed_and_epoch(table):

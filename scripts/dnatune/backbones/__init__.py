@@ -34,6 +34,11 @@ def check_backbone(key: str, model: dict[str, Any]) -> None:
         raise UserError(f"{where}: unknown backbone '{source}'{nearest(source, known)}; built in: {', '.join(known)}.")
     if builtin:
         check_sizes(f"{key}.backbone_config", model["backbone_config"])
+        if model["backbone_config"].get("overlapping") and model["pooling"] == "architecture":
+            raise UserError(
+                f"Configuration key '{key}.pooling': architecture is not there with overlapping k-mers; expected mean, "
+                "cls, last or null."
+            )
     else:
         if Path(source).is_dir():
             _check_folder(where, Path(source))

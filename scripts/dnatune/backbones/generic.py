@@ -11,6 +11,7 @@ from transformers import AutoTokenizer
 
 from dnatune.backbones.base import Backbone, first_sentence
 from dnatune.errors import UserError
+from dnatune.spans import token_widths
 
 PROBE = "ACGTACGTTGCAACGTAGCTAGCT"
 NO_LIMIT = 1_000_000  # tokenizers without a length of their own say 10**30
@@ -43,6 +44,8 @@ class TokenizerTokens:
                 f"{vocabulary_size}; tokenizer and model do not belong together."
             )
         self.pad_id = tokenizer.pad_token_id
+        special = {*tokenizer.all_special_ids, *self.prefix, *self.suffix, self.pad_id}
+        self.widths = token_widths(tokenizer.get_vocab().items(), vocabulary_size, special, tokenizer.unk_token_id)
 
     def encode(self, sequences: Sequence[str], frame: int) -> list[np.ndarray]:
         """Return the ids of each cleaned sequence from base ``frame`` on, without special tokens."""

@@ -14,6 +14,7 @@ from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedMode
 from transformers.modeling_outputs import SequenceClassifierOutput, TokenClassifierOutput
 
 from .modeling_heads import loss_of, make_head
+from .modeling_overlap import OverlapConfig  # noqa: F401 (registers it with the Auto classes)
 
 
 class PooledConfig(PreTrainedConfig):

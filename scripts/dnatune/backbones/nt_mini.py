@@ -1,7 +1,8 @@
 """``builtin:nt-mini``: the Nucleotide Transformer's architecture in small, made from its configuration.
 
 Real 6-mer vocabulary and token rules, about 1.4 million parameters, trained from scratch with the run: nothing
-is downloaded, so the example, the tests and nodes without internet have a real model.
+is downloaded, so the example, the tests and nodes without internet have a real model. The k-mers may have another
+length, and they may overlap: then there is one token per base, which looks up the k-mer around it.
 """
 
 from __future__ import annotations
@@ -11,13 +12,19 @@ from typing import Any
 from transformers import EsmConfig, PreTrainedModel
 
 from dnatune.backbones.base import pooled_class
-from dnatune.backbones.kmer_tokenizer import KmerTokens, rust_tokenizer
+from dnatune.backbones.kmer_tokenizer import (
+    BASE_VOCABULARY,
+    BaseTokens,
+    KmerTokens,
+    rust_base_tokenizer,
+    rust_tokenizer,
+)
+from dnatune.backbones.modeling_overlap import OverlapConfig
 from dnatune.backbones.modeling_pooled import PooledConfig
-from dnatune.backbones.nt_mini_sizes import SIZES, check_sizes
+from dnatune.backbones.nt_mini_sizes import SIZES, TOKENS, check_sizes
 from dnatune.backbones.nucleotide_transformer import EsmBackbone
 from dnatune.kmer_encoding import vocabulary
 
-K = 6
 CONTEXT = 1000
 
 
@@ -27,12 +34,20 @@ class NtMini(EsmBackbone):
     def __init__(self, source: str, revision: str | None, trust_remote_code: bool) -> None:
         super().__init__(source, revision, trust_remote_code)
         self.overrides: dict[str, Any] = {}
+        self.k: int = TOKENS["k"]
+        self.overlapping: bool = TOKENS["overlapping"]
 
     def with_config(self, overrides: dict[str, Any]) -> NtMini:
-        """Return this entry with other sizes. Raises UserError for other keys and sizes that do not fit."""
+        """Return this entry with other sizes or k-mers. Raises UserError for other keys and sizes that do not fit."""
         check_sizes("backbone_config", overrides)
-        self.overrides = overrides
+        self.k, self.overlapping = ({**TOKENS, **overrides}[key] for key in TOKENS)
+        self.overrides = {key: value for key, value in overrides.items() if key not in TOKENS}
         return self
+
+    @property
+    def vocabulary(self) -> list[str]:
+        """The tokens in the order of their ids."""
+        return BASE_VOCABULARY if self.overlapping else vocabulary(self.k)
 
     @property
     def config(self) -> EsmConfig:
@@ -40,7 +55,7 @@ class NtMini(EsmBackbone):
         sizes = {**SIZES, **self.overrides}
         sizes["intermediate_size"] = sizes["intermediate_size"] or 4 * sizes["hidden_size"]
         settings = {
-            "vocab_size": len(vocabulary(K)),
+            "vocab_size": len(self.vocabulary),
             "max_position_embeddings": CONTEXT + 2,
             "position_embedding_type": "rotary",
             "pad_token_id": 1,
@@ -50,15 +65,18 @@ class NtMini(EsmBackbone):
             "use_cache": False,
             "tie_word_embeddings": False,
         }
-        return EsmConfig(**{**settings, **sizes})
+        if not self.overlapping:
+            return EsmConfig(**{**settings, **sizes})
+        kmers = {"kmer_length": self.k, "first_base_id": self.vocabulary.index("A")}
+        return OverlapConfig(**{**settings, **sizes, **kmers})
 
-    def encoder(self) -> KmerTokens:
-        """Return the 6-mer encoder."""
-        return KmerTokens(vocabulary(K), K, CONTEXT)
+    def encoder(self) -> KmerTokens | BaseTokens:
+        """Return the encoder of k-mers, or of bases where k-mers overlap."""
+        return BaseTokens(CONTEXT) if self.overlapping else KmerTokens(self.vocabulary, self.k, CONTEXT)
 
     def saved_tokenizer(self) -> Any:
         """Return the Rust tokenizer with the same ids."""
-        return rust_tokenizer(vocabulary(K), K, CONTEXT)
+        return rust_base_tokenizer(CONTEXT) if self.overlapping else rust_tokenizer(self.vocabulary, self.k, CONTEXT)
 
     def model(
         self, labels: dict[str, int], pooling: str, head_dropout: float, head: dict[str, Any] | None = None

@@ -1,4 +1,4 @@
-"""The sizes of ``builtin:nt-mini`` that a configuration may change; checked before anything heavy is imported."""
+"""What a configuration may change of ``builtin:nt-mini``; checked before anything heavy is imported."""
 
 from __future__ import annotations
 
@@ -15,16 +15,29 @@ SIZES: dict[str, Any] = {
     "hidden_dropout_prob": 0.0,
     "attention_probs_dropout_prob": 0.0,
 }
+# k: length of the k-mers. overlapping: one token per base, which looks up the k-mer around it (stride 1 instead of k).
+TOKENS: dict[str, Any] = {"k": 6, "overlapping": False}
+LARGEST_K = 8  # 65,536 k-mers; there are four times as many with every base more
 
 
 def check_sizes(where: str, overrides: dict[str, Any]) -> None:
-    """Raise UserError for a key that is not among SIZES, or a width that the heads cannot share evenly."""
+    """Raise UserError for an unknown key, a k-mer length out of range, or a width the heads cannot share evenly."""
+    known = {**SIZES, **TOKENS}
     for key in overrides:
-        if key not in SIZES:
+        if key not in known:
             raise UserError(
-                f"Configuration key '{where}.{key}' cannot be changed{nearest(key, SIZES)}; "
-                f"known are {', '.join(SIZES)}."
+                f"Configuration key '{where}.{key}' cannot be changed{nearest(key, known)}; "
+                f"known are {', '.join(known)}."
             )
+    k, overlapping = ({**TOKENS, **overrides}[key] for key in TOKENS)
+    if not isinstance(overlapping, bool):
+        raise UserError(f"Configuration key '{where}.overlapping': found {overlapping!r}, expected true or false.")
+    smallest = 1 if overlapping else 2
+    if isinstance(k, bool) or not isinstance(k, int) or not smallest <= k <= LARGEST_K:
+        raise UserError(
+            f"Configuration key '{where}.k': found {k!r}, expected a whole number from {smallest} to {LARGEST_K}"
+            f"{'' if overlapping or k != 1 else ' (1 needs overlapping: true)'}."
+        )
     sizes = {**SIZES, **overrides}
     width, heads = sizes["hidden_size"], sizes["num_attention_heads"]
     if width % (2 * heads):

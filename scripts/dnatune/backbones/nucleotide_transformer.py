@@ -15,7 +15,7 @@ from transformers import PreTrainedModel
 from transformers.models.esm.modeling_esm import EsmIntermediate
 from transformers.utils import cached_file
 
-from dnatune.backbones.base import Backbone
+from dnatune.backbones.base import LORA_TARGETS, Backbone
 from dnatune.backbones.kmer_tokenizer import KmerTokens, is_kmer_vocabulary, rust_tokenizer
 from dnatune.errors import UserError
 
@@ -42,6 +42,10 @@ class EsmBackbone(Backbone):
     def adjust(self, model: PreTrainedModel) -> PreTrainedModel:
         """Use the fused GELU."""
         return fuse_gelu(model)
+
+    def lora_targets(self) -> list[str]:
+        """Return ESM's attention layers, also for models of our own around it."""
+        return list(LORA_TARGETS["esm"])
 
 
 class NucleotideTransformer(EsmBackbone):

@@ -183,11 +183,11 @@ class Learning(Part):
         """Return what may be averaged over windows and reading frames; both (rows, outputs)."""
         raise NotImplementedError
 
-    def collector(self, table: TokenTable, records: np.ndarray, frames: int, outputs: int) -> MeanOfSequences:
-        """Return what averages over the rows of ``records``."""
+    def collector(self, table: TokenTable, records: np.ndarray, views: np.ndarray, outputs: int) -> MeanOfSequences:
+        """Return what averages over the rows of ``records``, of the views with these numbers."""
         from dnatune.averaging import MeanOfSequences
 
-        return MeanOfSequences(table, records, frames, outputs)
+        return MeanOfSequences(table, records, views, outputs)
 
     def scores(self, mean: torch.Tensor) -> torch.Tensor:
         """Return scores from averages of what ``activate`` gave; the inverse of ``activate``."""
