@@ -9,8 +9,9 @@ from dnatune.tasks import task
 
 with job(snakemake) as log:
     given, settings = snakemake.input, snakemake.params
+    kind = task(**settings.task)
     run = report.Run(
-        title=settings.title or f"How well can the sequences of {settings.name} be told apart?",
+        title=settings.title or kind.title.format(name=settings.name),
         name=settings.name,
         summary=read_json(given.records_summary),
         labels_summary=read_json(given.labels_summary),
@@ -24,11 +25,8 @@ with job(snakemake) as log:
         language_models=list(settings.language_models),
         baselines=list(settings.baselines),
         history=report_files.of_folds(report_files.listed(given.get("histories"))),
-        task=task(**settings.task),
-        fold_tables={
-            name: report_files.of_folds(report_files.listed(given.get(name)))
-            for name in task(**settings.task).fold_tables
-        },
+        task=kind,
+        fold_tables={name: report_files.of_folds(report_files.listed(given.get(name))) for name in kind.fold_tables},
         benchmarks=report_files.benchmarks(report_files.listed(given.get("benchmarks"))),
         runs=report_files.records_of(report_files.listed(given.get("runs"))),
         calibrations=report_files.records_of(report_files.listed(given.get("calibrations"))),

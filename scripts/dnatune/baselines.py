@@ -135,12 +135,19 @@ def softmax_regression_logits(
     but its memory and time also bear thousands of classes, where L-BFGS keeps ten float64 copies of the
     weights. The number of records in a batch grows with the data so that an epoch has at most 16 steps.
     """
+    return softmax_regression(train, labels, classes, settings, seed)(query)
+
+
+def softmax_regression(
+    train: Any, labels: np.ndarray, classes: int, settings: Mapping[str, Any], seed: int
+) -> Callable[[Any], Logits]:
+    """Train as ``softmax_regression_logits`` does; return what gives logits (rows, classes) of a feature table."""
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.neural_network import MLPClassifier
 
     support = np.bincount(labels, minlength=classes)
     present = np.flatnonzero(support)
-    logits = np.zeros((query.shape[0], classes), dtype=np.float32)
+    weights = offset = None
     if len(present) > 1:
         if sparse.issparse(train) and 4 * train.shape[0] * train.shape[1] <= DENSE_BYTES:
             train = train.toarray()
@@ -159,12 +166,17 @@ def softmax_regression_logits(
             warnings.simplefilter("ignore", ConvergenceWarning)
             model.fit(train, labels)
         weights, offset = model.coefs_[0].astype(np.float32), model.intercepts_[0].astype(np.float32)
+
+    def answer(query: Any) -> Logits:
+        logits = np.zeros((query.shape[0], classes), dtype=np.float32)
         if len(present) == 2:
             logits[:, present[1]] = (query @ weights + offset)[:, 0]
-        else:
+        elif len(present) > 2:
             for rows in row_blocks(logits.shape):
                 logits[rows, present] = query[rows] @ weights + offset
-    return _lower_absent(logits, support)
+        return _lower_absent(logits, support)
+
+    return answer
 
 
 def _vsearch_top_hit(

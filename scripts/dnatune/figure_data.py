@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from dnatune import figures, figures_models, report_files, report_tables
+from dnatune import figures, figures_models, figures_token, report_files, report_tables
 from dnatune.files import read_json
 from dnatune.tasks.base import Task
 
@@ -79,6 +79,23 @@ def _comparison(data: FigureData) -> Figure:
     return figures_models.model_comparison(data.comparison, data.metrics, data.language_models, data.colors, data.task)
 
 
+def _label_f1(data: FigureData) -> Figure:
+    wanted = {data.best, *data.metrics["model"]} - (set(data.language_models) - {data.best})
+    metrics = data.metrics[data.metrics["model"].isin(wanted)]
+    return figures_token.label_f1(metrics, list(data.balance["label"]), data.best, data.colors)
+
+
+def _label_confusions(data: FigureData) -> Figure:
+    table = report_tables.label_confusions(data.fold_table("label_confusions"), data.best)
+    return figures_token.label_confusions(table, list(data.balance["label"]))
+
+
+def _tracks(data: FigureData) -> Figure:
+    table = data.fold_table("tracks")
+    first = table[table["fold"] == table["fold"].min()] if len(table) else table
+    return figures_token.tracks(first, list(data.balance["label"]), data.colors)
+
+
 DRAWN: Mapping[str, Callable[[FigureData], Figure]] = {
     "class_balance": lambda data: figures.class_balance(data.balance, data.colors),
     "folds": _folds,
@@ -88,4 +105,8 @@ DRAWN: Mapping[str, Callable[[FigureData], Figure]] = {
     "reliability": lambda data: figures_models.reliability(data.curves[1], data.colors),
     "confusions": lambda data: figures.confusions(data.fold_table("confusions"), data.colors, CONFUSIONS_SHOWN),
     "per_class_f1_vs_size": _per_class,
+    "label_balance": lambda data: figures_token.label_balance(data.balance, data.colors),
+    "label_f1": _label_f1,
+    "label_confusions": _label_confusions,
+    "tracks": _tracks,
 }

@@ -6,16 +6,9 @@ from typing import Any
 
 import pandas as pd
 
+from dnatune.tasks import task
 from dnatune.views import REVERSE, prediction_views
 
-SHOWN = {
-    "accuracy": "accuracy",
-    "f1_macro": "macro F1",
-    "pr_auc_macro": "macro PR-AUC",
-    "log_loss": "log loss",
-    "brier": "Brier score",
-    "ece": "expected calibration error",
-}
 MODES = {
     "refit": "trained on all sequences for the {epochs:.1f} epochs that the folds settled on",
     "best_fold": "the fold with the best validation figure",
@@ -38,11 +31,12 @@ def card(
     epochs: float,
 ) -> str:
     """Return the card as Markdown. ``metrics`` is the model's metrics of all folds."""
-    test = metrics.query("split == 'test' and `class` == 'all' and metric in @SHOWN")
+    kind = task(**about["task"])
+    test = metrics.query("split == 'test' and `class` == 'all'")
     table = test.groupby(["metric", "stage"])["value"].agg(["mean", "std"]).round(4)
     lines = [
         f"| {words} | {_cell(table, metric, 'raw')} | {_cell(table, metric, 'calibrated')} |"
-        for metric, words in SHOWN.items()
+        for metric, words in kind.card.metrics.items()
     ]
     settings = about["settings"]
     code = '("{folder}", trust_remote_code=True)' if about["own_model_code"] else '("{folder}")'
@@ -50,7 +44,11 @@ def card(
         model=about["model"],
         backbone=settings["backbone"],
         tuning=settings["tuning"],
-        classes=len(classes),
+        what=kind.card.what.format(classes=len(classes)),
+        limits=kind.card.limits.format(classes=len(classes)),
+        use=kind.card.use,
+        auto_class=kind.card.auto_class,
+        more=f", {kind.card.more}" if kind.card.more else "",
         seen=SEEN[about["mode"]],
         mode=MODES[about["mode"]].format(epochs=epochs),
         parameters=f"{about['parameters']:,}",
@@ -90,7 +88,7 @@ tags: [dna, dnatune]
 ---
 # {model}
 
-A classifier of DNA sequences into {classes} classes: `{backbone}`, tuning `{tuning}`, {parameters} parameters;
+{what}: `{backbone}`, tuning `{tuning}`, {parameters} parameters;
 {mode}.
 
 ## How well it did
@@ -102,23 +100,23 @@ calibration.
 |---|---|---|
 {metrics}
 
-{seen} A sequence of a class that is not among the {classes} gets one of their names all the same.
+{seen} {limits}
 
 ## How to use it
 
 Put the path of this folder for "this folder":
 
 ```python
-from transformers import AutoModelForSequenceClassification, AutoTokenizer
+from transformers import {auto_class}, AutoTokenizer
 
 tokenizer = AutoTokenizer.from_pretrained{load}
-model = AutoModelForSequenceClassification.from_pretrained{load}
+model = {auto_class}.from_pretrained{load}
 logits = model(**tokenizer("ACGT...", return_tensors="pt")).logits  # your sequence, upper case
-print(model.config.id2label[int(logits.argmax(-1))])
+{use}
 ```
 {remote}
 `snakemake predict` does more: it cleans the sequences (upper case, U to T, other letters to N), averages over
-{views}, reads sequences longer than {max_tokens} tokens in windows, and applies the calibration
+{views}, reads sequences longer than {max_tokens} tokens in windows{more}, and applies the calibration
 (`calibration.json`, method {method}, fitted on validation parts).
 
 ## Made with

@@ -76,7 +76,7 @@ def big_numbers(run: Run) -> list[dict[str, str]]:
     own = report_tables.estimates(run.comparison, run.best) if run.best else {}
     rows = []
     for name in run.task.headline:
-        value, words = own.get(name, Estimate(math.nan, folds=0)), report_words.metric(name)
+        value, words = own.get(name, Estimate(math.nan, folds=0)), run.task.report.metric(name)
         rows.append(
             {
                 "name": words.name,
@@ -111,7 +111,7 @@ def model_rows(run: Run) -> list[dict[str, Any]]:
                     "values": [stages[stage].get(name) for name in shown],
                 }
             )
-    return [{"columns": [(name, report_words.metric(name)) for name in shown], "rows": rows}]
+    return [{"columns": [(name, run.task.report.metric(name)) for name in shown], "rows": rows}]
 
 
 def tables(run: Run) -> dict[str, pd.DataFrame]:
@@ -177,14 +177,21 @@ def render(run: Run, template: str | Path, css: str | Path, js: str | Path) -> s
         paired=run.paired.to_dict("records"),
         unknown_words=report_words.unknowns_sentence(_of(run.unknowns, run.best)) if len(run.unknowns) else "",
         unknowns=run.unknowns.to_dict("records"),
-        metric=report_words.metric,
-        glossary={name: words for name, words in report_words.METRICS.items() if words.meaning},
+        metric=run.task.report.metric,
+        glossary=_glossary(run),
         versions=versions(run),
         config=yaml.safe_dump(_plain(run.config), sort_keys=False, allow_unicode=True),
         # Both files are ours and part of the repository; nothing of the data ever enters them.
         css=Markup(Path(css).read_text("utf-8")),
         js=Markup(Path(js).read_text("utf-8")),
     )
+
+
+def _glossary(run: Run) -> dict[str, report_words.Metric]:
+    """Return the words of the metrics that were measured, those of k names under one heading."""
+    measured = dict.fromkeys("top_k_accuracy" if name.startswith("top_") else name for name in run.metrics["metric"])
+    words = {name: run.task.report.metric(name) for name in measured}
+    return {name: word for name, word in words.items() if word.meaning}
 
 
 def _of(table: pd.DataFrame, model: str | None) -> pd.DataFrame:

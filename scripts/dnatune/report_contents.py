@@ -13,6 +13,10 @@ FIGURES = {
     "reliability": "Reliability before and after calibration",
     "confusions": "The most frequent confusions",
     "per_class_f1_vs_size": "F1 of each class against its size",
+    "label_balance": "Bases of each label",
+    "label_f1": "F1 of each label, counted in bases",
+    "label_confusions": "Which label the bases of each label get",
+    "tracks": "True and predicted labels along example sequences",
 }
 
 
@@ -31,6 +35,8 @@ SECTIONS = {
         Section("reliability", "Reliability"),
         Section("classes", "Each class"),
         Section("confusions", "Confusions"),
+        Section("base_labels", "Each label"),
+        Section("tracks", "Example sequences"),
         Section("unknowns", "Known unknowns"),
     )
 }

@@ -13,7 +13,7 @@ from typing import Any
 
 from dnatune.tasks.base import Task
 
-TASKS = ("multiclass", "binary")
+TASKS = ("multiclass", "binary", "token")
 
 
 def task(name: str, options: Mapping[str, Any] | None = None) -> Task:

@@ -7,7 +7,7 @@ one). Scores are what a model gives, all windows and reading frames of a sequenc
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from dnatune.evaluation import Evaluation
     from dnatune.losses import Loss
     from dnatune.report import Run
-    from dnatune.report_words import Sentence
+    from dnatune.report_words import Metric, Sentence
     from dnatune.scores import Scores
     from dnatune.tokens import TokenTable
 
@@ -56,6 +56,31 @@ class EvaluationSettings:
     seed: int = 0
 
 
+@dataclass(frozen=True)
+class Card:
+    """What the card of a saved model says of its task; ``{classes}`` is their number.
+
+    ``what`` it is, its ``limits``, the lines of Python that ``use`` the ``logits`` of a plain ``auto_class`` model,
+    what ``snakemake predict`` does ``more``, and the ``metrics`` with their words.
+    """
+
+    what: str = "A classifier of DNA sequences into {classes} classes"
+    limits: str = "A sequence of a class that is not among the {classes} gets one of their names all the same."
+    use: str = "print(model.config.id2label[int(logits.argmax(-1))])"
+    auto_class: str = "AutoModelForSequenceClassification"
+    more: str = ""
+    metrics: Mapping[str, str] = field(
+        default_factory=lambda: {
+            "accuracy": "accuracy",
+            "f1_macro": "macro F1",
+            "pr_auc_macro": "macro PR-AUC",
+            "log_loss": "log loss",
+            "brier": "Brier score",
+            "ece": "expected calibration error",
+        }
+    )
+
+
 class Task:
     """One kind of label. ``options`` is the configuration's section of the task's name."""
 
@@ -67,6 +92,10 @@ class Task:
     several_columns = False
     # A label for each base, not for each sequence.
     per_base = False
+    # The other strand of a sequence has the same label, so that both may be read.
+    strands = True
+    # The report's title where the configuration has none.
+    title = "How well can the sequences of {name} be told apart?"
     # transformers' word for the loss of a plain user's training.
     problem_type = "single_label_classification"
 
@@ -86,8 +115,11 @@ class Task:
     # Tables of a fold besides metrics.tsv; tables, figures and sections of the report besides the common ones.
     fold_tables: tuple[str, ...] = ()
     report_tables: tuple[str, ...] = ()
+    # Tables of ``snakemake predict`` besides the one with a row per sequence.
+    prediction_tables: tuple[str, ...] = ()
     figures: tuple[str, ...] = ()
     sections: tuple[str, ...] = ()
+    card: ClassVar[Card] = Card()
     # Where the parts are: stage -> "module:name" within dnatune.
     parts: ClassVar[Mapping[str, str]] = {}
 
@@ -169,6 +201,9 @@ class Learning(Part):
         """Return ``head`` with what it takes from the targets of the training part."""
         return head
 
+    def check(self, table: TokenTable, targets: Any, source: str) -> None:
+        """Raise UserError if the token rows of all records, made for the backbone ``source``, do not fit targets."""
+
     def loss(self, training: Mapping[str, Any], targets: Any, outputs: int) -> Loss:
         """Return the training loss; ``targets`` of the training part, ``outputs`` of the head."""
         raise NotImplementedError
@@ -224,9 +259,21 @@ class Judging(Part):
         """
         raise NotImplementedError
 
+    def prediction_tables(
+        self, predicted: np.ndarray, ids: Sequence[str], lengths: np.ndarray, names: Sequence[str]
+    ) -> dict[str, pd.DataFrame]:
+        """Return other tables of the same calibrated predictions, by name: ``Task.prediction_tables``."""
+        return {}
+
 
 class Report(Part):
     """What the report says of this task."""
+
+    def metric(self, name: str) -> Metric:
+        """Return what a metric means for this task."""
+        from dnatune.report_words import metric
+
+        return metric(name)
 
     def answer(self, run: Run) -> list[Sentence]:
         """Return the report's answer in words."""
