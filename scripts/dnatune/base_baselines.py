@@ -96,18 +96,20 @@ def context(sequence: str, positions: np.ndarray, settings: Mapping[str, Any]) -
     return np.hstack([near, np.where(total > 0, counts * TRIPLETS / np.maximum(total, 1) - 1, 0)]).astype(np.float32)
 
 
+# Flank, composition, sample and epochs were chosen on the validation part of 500 training genes of Arabidopsis with
+# four labels (outside, UTR, CDS, intron), by macro F1.
 METHODS: dict[str, Method] = {
     "majority": Method(majority, "sequence", {}),
     "context_logistic_regression": Method(
         context_logistic_regression,
         "sequence",
         {
-            "flank": 20,
+            "flank": 50,
             "composition": 100,
-            "train_bases": 200_000,
+            "train_bases": 100_000,
             "learning_rate": 0.01,
             "l2": 1e-6,
-            "epochs": 30,
+            "epochs": 10,
             "batch_size": 200,
         },
     ),
