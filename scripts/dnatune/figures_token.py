@@ -5,6 +5,7 @@ Tables in, one matplotlib Figure out. Colour-blind people tell the colours apart
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -73,8 +74,7 @@ def label_confusions(table: pd.DataFrame, labels: Sequence[str]) -> Figure:
         return empty_figure("No base was tested.")
     shown = list(labels)[:MOST]
     grid = table.pivot(index="truth", columns="predicted", values="share").reindex(index=shown, columns=shown)
-    side = min(WIDTH, 2.6 + 0.55 * len(shown))
-    figure = Figure(figsize=(side + 0.6, side), layout="constrained")
+    figure = Figure(figsize=(WIDTH, 1.4 + 0.42 * len(shown)), layout="constrained")
     axes = figure.add_subplot()
     values = grid.to_numpy(dtype=float)
     image = axes.imshow(values, cmap="cividis", vmin=0, vmax=1, aspect="auto")
@@ -124,8 +124,9 @@ def tracks(table: pd.DataFrame, labels: Sequence[str], colors: Sequence[str]) ->
 
 
 def _look(number: int, colors: Sequence[str]) -> dict[str, object]:
-    # A label keeps its hatch with its colour; beyond the palette the pairs shift.
-    hatch = HATCHES[(number + number // len(colors)) % len(HATCHES)]
+    # Hatches turn with the colours, and shift where both would begin anew together.
+    period = math.lcm(len(colors), len(HATCHES))
+    hatch = HATCHES[(number + number // period) % len(HATCHES)]
     return {"facecolor": colors[number % len(colors)], "hatch": hatch, "edgecolor": "white", "linewidth": 0}
 
 

@@ -70,7 +70,7 @@ def test_a_given_label_map_keeps_its_order_and_labels_without_a_base():
 
 
 def test_one_label_alone_is_refused():
-    with pytest.raises(UserError, match="same label, 'O'.*at least two"):
+    with pytest.raises(UserError, match=r"same label, 'O'.*at least two"):
         labels().describe(pa.chunked_array([["OOO", "OO"]]), np.ones(2, bool), np.arange(2))
 
 
