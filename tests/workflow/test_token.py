@@ -103,12 +103,13 @@ def test_scores_have_a_row_per_base_of_the_cleaned_sequences(finished):
 
 def test_figures_are_those_of_the_bases(finished):
     table = pd.read_csv(finished.results / "metrics.tsv", sep="\t", keep_default_na=False)
-    for model, folder in (("small", "models/small"), ("context_logistic_regression",) * 2):
-        path = finished.results / (folder if "/" in folder else f"baselines/{folder}")
-        scores = np.load(path / "fold_0/scores.npz", allow_pickle=False)
+    for folder in ("models/small", "baselines/context_logistic_regression"):
+        scores = np.load(finished.results / folder / "fold_0/scores.npz", allow_pickle=False)
+        model = Path(folder).name
         test = np.repeat(scores["role"] == "test", scores["counts"])
         truth, given = scores["label"][test], scores["logits"][test].argmax(1)
-        found = table.query("model == @model and fold == 0 and split == 'test' and stage == 'raw' and `class` == 'all'")
+        found = table[(table["model"] == model) & (table["fold"] == 0) & (table["class"] == "all")]
+        found = found[(found["split"] == "test") & (found["stage"] == "raw")]
         found = found.set_index("metric")["value"].astype(float)
         assert found["bases"] == test.sum()
         assert found["accuracy"] == pytest.approx((truth == given).mean())
