@@ -6,7 +6,7 @@ import torch
 
 from dnatune import files
 from dnatune.job import job
-from dnatune.prediction import SavedModel, name_sequences
+from dnatune.prediction import SavedModel, prediction_tables
 from dnatune.report_files import table as read_table
 from dnatune.report_tables import best_model
 from dnatune.tasks import task
@@ -18,7 +18,10 @@ with job(snakemake) as log:
     name = best_model(read_table(given.metrics), list(params.models), kind)
     folders = {Path(folder).name: folder for folder in given.models}
     log.info("naming with %s (best %s on validation of %d saved)", name, kind.best_by, len(folders))
-    table = name_sequences(given.query, SavedModel(folders[name]), params.filter, params.top_k)
+    tables = prediction_tables(given.query, SavedModel(folders[name]), params.filter, params.top_k)
+    table = tables["names"]
     table.insert(len(table.columns), "model", name)
     files.write_tsv(snakemake.output.names, table)
+    for other in kind.prediction_tables:
+        files.write_tsv(snakemake.output[other], tables[other].assign(model=name))
     log.info("%d sequences, %d named: %s", len(table), (table["note"] == "").sum(), snakemake.output.names)

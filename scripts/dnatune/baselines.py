@@ -125,17 +125,29 @@ def softmax_regression_logits(
     train: Any, labels: np.ndarray, query: Any, classes: int, settings: Mapping[str, Any], seed: int
 ) -> Logits:
     """Train softmax regression and return its logits; see ``linear_model``."""
+    return softmax_regression(train, labels, classes, settings, seed)(query)
+
+
+def softmax_regression(
+    train: Any, labels: np.ndarray, classes: int, settings: Mapping[str, Any], seed: int
+) -> Callable[[Any], Logits]:
+    """Train as ``softmax_regression_logits`` does; return what gives logits (rows, classes) of a feature table."""
     support = np.bincount(labels, minlength=classes)
     present = np.flatnonzero(support)
-    logits = np.zeros((query.shape[0], classes), dtype=np.float32)
+    weights = offset = None
     if len(present) > 1:
         weights, offset = linear_model(train, labels, settings, seed)
+
+    def answer(query: Any) -> Logits:
+        logits = np.zeros((query.shape[0], classes), dtype=np.float32)
         if len(present) == 2:
             logits[:, present[1]] = (query @ weights + offset)[:, 0]
-        else:
+        elif len(present) > 2:
             for rows in row_blocks(logits.shape):
                 logits[rows, present] = query[rows] @ weights + offset
-    return _lower_absent(logits, support)
+        return _lower_absent(logits, support)
+
+    return answer
 
 
 def linear_model(train: Any, targets: np.ndarray, settings: Mapping[str, Any], seed: int) -> tuple[np.ndarray, ...]:

@@ -17,7 +17,7 @@ from jsonschema.exceptions import ValidationError, best_match
 
 from dnatune.errors import UserError, nearest
 from dnatune.idle_keys import check_idle_keys
-from dnatune.tasks import task, task_of
+from dnatune.tasks import Task, task, task_of
 from dnatune.tuning_kinds import kind_of
 
 SCHEMA_PATH = Path(__file__).resolve().parents[2] / "workflow" / "schemas" / "config.schema.yaml"
@@ -148,6 +148,7 @@ def _settle_by_task(config: dict[str, Any]) -> None:
             training["metric"] = kind.best_by
         _one_of(f"{key}.metric", training["metric"], kind.curve, word)
         _one_of(f"{key}.imbalance", training["imbalance"], kind.imbalance, word)
+        _check_reading(f"Configuration key 'models.{name}", model, kind, word)
     baselines = config["baselines"]
     if baselines["methods"] is None:
         baselines["methods"] = [name for name in kind.baselines if not name.startswith("vector_")]
@@ -157,6 +158,27 @@ def _settle_by_task(config: dict[str, Any]) -> None:
     if not isinstance(config["data"]["columns"]["label"], str) and not kind.several_columns:
         raise UserError(f"Configuration key 'data.columns.label': {word} has one column of labels, not a list.")
     kind.check(config)
+
+
+def _check_reading(key: str, model: dict[str, Any], kind: Task, word: str) -> None:
+    """Refuse strands where a label belongs to one, and what makes no sense for a label per base."""
+    for name in ("random_strand", "average_strands"):
+        if model["tokens"][name] and not kind.strands:
+            raise UserError(f"{key}.tokens.{name}': with {word} labels belong to the given strand; leave it out.")
+    if not kind.per_base:
+        return
+    if kind_of(model).needs_embeddings:
+        raise UserError(
+            f"{key}.tuning': a probe learns from one pooled vector per sequence, but with {word} each base has a "
+            "label; use full or lora."
+        )
+    if model["pooling"] not in (None, "architecture"):
+        raise UserError(
+            f"{key}.pooling': found '{model['pooling']}', but with {word} nothing is pooled; leave it out, or use "
+            "architecture for the backbone's own head."
+        )
+    if model["tokens"]["long_sequences"] == "crop":
+        raise UserError(f"{key}.tokens.long_sequences': with {word} every base needs its label; use windows.")
 
 
 def _one_of(key: str, found: str, options: Iterable[str], word: str) -> None:

@@ -15,6 +15,7 @@ from dnatune import (
     figures_models,
     figures_multilabel,
     figures_regression,
+    figures_token,
     report_files,
     report_tables,
 )
@@ -120,6 +121,23 @@ def _label_pr_auc(data: FigureData) -> Figure:
     return figures_multilabel.label_pr_auc(data.metrics, data.best, data.language_models, data.task, data.colors)
 
 
+def _label_f1(data: FigureData) -> Figure:
+    wanted = {data.best, *data.metrics["model"]} - (set(data.language_models) - {data.best})
+    metrics = data.metrics[data.metrics["model"].isin(wanted)]
+    return figures_token.label_f1(metrics, list(data.balance["label"]), data.best, data.colors)
+
+
+def _label_confusions(data: FigureData) -> Figure:
+    table = report_tables.label_confusions(data.fold_table("label_confusions"), data.best)
+    return figures_token.label_confusions(table, list(data.balance["label"]))
+
+
+def _tracks(data: FigureData) -> Figure:
+    table = data.fold_table("tracks")
+    first = table[table["fold"] == table["fold"].min()] if len(table) else table
+    return figures_token.tracks(first, list(data.balance["label"]), data.colors)
+
+
 DRAWN: Mapping[str, Callable[[FigureData], Figure]] = {
     "class_balance": lambda data: figures.class_balance(data.balance, data.colors),
     "folds": _folds,
@@ -134,4 +152,8 @@ DRAWN: Mapping[str, Callable[[FigureData], Figure]] = {
     "target_distribution": _values,
     "predicted_measured": _predicted,
     "interval_coverage": _intervals,
+    "base_balance": lambda data: figures_token.label_balance(data.balance, data.colors),
+    "label_f1": _label_f1,
+    "label_confusions": _label_confusions,
+    "tracks": _tracks,
 }

@@ -86,6 +86,7 @@ def run_training(
     stop: float | None = None,
 ) -> tuple[Trained, Path]:
     """Build the model, train it, and return it with the checkpoint folder that may now be removed."""
+    job.task.learning.check(inputs.table, data.targets, job.settings["backbone"])
     folder = job.checkpoints / training_key(job, inputs, data, records_sha256, stop)
     head = job.task.learning.fitted_head(job.task.head(classes), data.targets[data.train])
     model = tuning.build({**job.settings, "head": head}, label_ids(classes), job.seed, inputs.width)

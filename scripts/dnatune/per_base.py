@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -21,7 +22,7 @@ class PerBase:
         """Return the values of some records, in their order."""
         return PerBase(self.values[self.positions(records)], self.counts[records])
 
-    @property
+    @cached_property
     def starts(self) -> np.ndarray:
         """First position of each record (records,)."""
         return np.cumsum(self.counts) - self.counts
@@ -36,6 +37,26 @@ class PerBase:
         """Return the values (bases,) of one record."""
         start = self.starts[record]
         return self.values[start : start + self.counts[record]]
+
+
+def value_counts(targets: PerBase, classes: int | None = None) -> np.ndarray:
+    """Return how often each class id occurs in each record, (records, classes); -1 counts for nothing."""
+    classes = classes or int(targets.values.max(initial=0)) + 1
+    record = np.repeat(np.arange(len(targets)), targets.counts)
+    there = targets.values >= 0
+    cells = record[there] * classes + targets.values[there]
+    return np.bincount(cells, minlength=len(targets) * classes).reshape(len(targets), classes)
+
+
+def mean_of_records(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Return the mean (records,) of the values (bases of all records,) of each record; none may be empty."""
+    return np.add.reduceat(values.astype(np.float64), np.cumsum(counts) - counts) / counts if len(counts) else values
+
+
+def runs(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return start and end (runs,) of the stretches of equal values: 0-based, half-open."""
+    starts = np.flatnonzero(np.r_[True, values[1:] != values[:-1]]) if len(values) else np.empty(0, np.int64)
+    return starts, np.append(starts[1:], len(values))[: len(starts)]
 
 
 def as_bytes(targets: np.ndarray | PerBase) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from dnatune.tokens import Encoder, TokenSettings, TokenTable
 from dnatune.versions import version_warnings
 
 LOGGER = logging.getLogger("dnatune")
-SEQUENCES_AT_ONCE = 20_000
+SEQUENCES_AT_ONCE, BASES_AT_ONCE = 20_000, 10_000_000
 
 
 class SavedModel:
@@ -91,9 +92,27 @@ def unusable(sequence: str, bounds: dict[str, Any]) -> str:
     return ""
 
 
+def chunks(lengths: np.ndarray) -> Iterator[slice]:
+    """Yield slices of sequences that are predicted together: at least one, and few enough for the memory."""
+    start, ends = 0, np.cumsum(lengths)
+    while start < len(lengths):
+        before = ends[start - 1] if start else 0
+        stop = max(start + 1, int(np.searchsorted(ends, before + BASES_AT_ONCE, side="right")))
+        stop = min(stop, start + SEQUENCES_AT_ONCE)
+        yield slice(start, stop)
+        start = stop
+
+
 def name_sequences(query: str | Path, model: SavedModel, bounds: dict[str, Any], top_k: int) -> pd.DataFrame:
-    """Return one row per query sequence: id, the task's columns (for classes label, probability, the top k),
-    length, windows, note.
+    """Return the first table of ``prediction_tables``."""
+    return prediction_tables(query, model, bounds, top_k)["names"]
+
+
+def prediction_tables(
+    query: str | Path, model: SavedModel, bounds: dict[str, Any], top_k: int
+) -> dict[str, pd.DataFrame]:
+    """Return ``names`` with one row per query sequence: id, the task's columns (for classes label, probability,
+    the top k), length, windows, note; and the task's other tables by name.
 
     Predictions are calibrated. Sequences outside the run's bounds get none and a note. Raises UserError if no
     sequence is usable.
@@ -108,16 +127,21 @@ def name_sequences(query: str | Path, model: SavedModel, bounds: dict[str, Any],
             "see the section filter of the configuration."
         )
     named: list[pd.DataFrame] = []
-    for start in range(0, len(usable), SEQUENCES_AT_ONCE):
-        rows = usable[start : start + SEQUENCES_AT_ONCE]
+    others: dict[str, list[pd.DataFrame]] = {name: [] for name in model.task.prediction_tables}
+    for chunk in chunks(table["length"].to_numpy()[usable]):
+        rows = usable[chunk]
         texts = table["sequence"].iloc[rows]
         predicted, windows = model.predict(texts.tolist())
         lengths = texts.str.len().to_numpy()
         columns = model.task.judging.predictions(predicted, lengths, model.classes, model.calibrator, top_k)
         named.append(columns.assign(windows=windows).set_axis(rows))
-        LOGGER.info("%d of %d sequences named", start + len(rows), len(usable))
+        ids = table["id"].iloc[rows].tolist()
+        for name, other in model.task.judging.prediction_tables(predicted, ids, lengths, model.classes).items():
+            others[name].append(other)
+        LOGGER.info("%d of %d sequences named", chunk.stop, len(usable))
     answers = pd.concat(named)
     table = table.join(answers)
     table["windows"] = table["windows"].astype("Int64")
     columns = [column for column in answers.columns if column != "windows"]
-    return table[["id", *columns, "length", "windows", "note"]]
+    names = table[["id", *columns, "length", "windows", "note"]]
+    return {"names": names, **{name: pd.concat(parts, ignore_index=True) for name, parts in others.items()}}

@@ -62,7 +62,7 @@ class Run:
 
     def words(self, metric: str) -> report_words.Metric:
         """Return the words for a metric, the task's own where it has some."""
-        return self.task.report.words.get(metric) or report_words.metric(metric)
+        return self.task.report.metric(metric) or report_words.metric(metric)
 
     @property
     def best(self) -> str | None:
@@ -121,12 +121,6 @@ def model_rows(run: Run) -> list[dict[str, Any]]:
                 }
             )
     return [{"columns": [(name, run.words(name)) for name in shown], "rows": rows}]
-
-
-def glossary(run: Run) -> dict[str, report_words.Metric]:
-    """Return the words of the metrics that this run measured."""
-    measured = {"top_k_accuracy" if name.startswith("top_") else name for name in run.metrics["metric"]}
-    return {name: run.words(name) for name in report_words.METRICS if name in measured}
 
 
 def tables(run: Run) -> dict[str, pd.DataFrame]:
@@ -193,13 +187,20 @@ def render(run: Run, template: str | Path, css: str | Path, js: str | Path) -> s
         unknown_words=report_words.unknowns_sentence(_of(run.unknowns, run.best)) if len(run.unknowns) else "",
         unknowns=run.unknowns.to_dict("records"),
         metric=run.words,
-        glossary=glossary(run),
+        glossary=_glossary(run),
         versions=versions(run),
         config=yaml.safe_dump(_plain(run.config), sort_keys=False, allow_unicode=True),
         # Both files are ours and part of the repository; nothing of the data ever enters them.
         css=Markup(Path(css).read_text("utf-8")),
         js=Markup(Path(js).read_text("utf-8")),
     )
+
+
+def _glossary(run: Run) -> dict[str, report_words.Metric]:
+    """Return the words of the metrics that were measured, those of k names under one heading."""
+    measured = dict.fromkeys("top_k_accuracy" if name.startswith("top_") else name for name in run.metrics["metric"])
+    words = {name: run.words(name) for name in measured}
+    return {name: word for name, word in words.items() if word.meaning}
 
 
 def _of(table: pd.DataFrame, model: str | None) -> pd.DataFrame:

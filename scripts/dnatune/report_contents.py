@@ -18,6 +18,10 @@ FIGURES = {
     "target_distribution": "How the measured values are distributed",
     "predicted_measured": "Predicted against measured values on the test parts",
     "interval_coverage": "Values within their prediction interval",
+    "base_balance": "Bases of each label",
+    "label_f1": "F1 of each label, counted in bases",
+    "label_confusions": "Which label the bases of each label get",
+    "tracks": "True and predicted labels along example sequences",
 }
 
 
@@ -38,6 +42,8 @@ SECTIONS = {
         Section("confusions", "Confusions"),
         Section("labels", "Each label"),
         Section("negative_transfer", "Together or alone"),
+        Section("base_labels", "Each label"),
+        Section("tracks", "Example sequences"),
         Section("unknowns", "Known unknowns"),
         Section("outputs", "Each output"),
         Section("intervals", "Intervals"),

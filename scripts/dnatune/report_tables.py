@@ -126,6 +126,15 @@ def confusions(table: pd.DataFrame, model: str | None, top_k: int = 50) -> pd.Da
     return total.sort_values(["count", "truth", "predicted"], ascending=[False, True, True]).head(top_k)
 
 
+def label_confusions(table: pd.DataFrame, model: str | None) -> pd.DataFrame:
+    """Return truth, predicted, bases and share of one model, all folds together."""
+    if table.empty:
+        return pd.DataFrame(columns=["truth", "predicted", "bases", "share"])
+    mine = table[table["model"] == model].groupby(["truth", "predicted"], as_index=False, sort=False)["bases"].sum()
+    mine["share"] = mine["bases"] / mine.groupby("truth")["bases"].transform("sum").clip(lower=1)
+    return mine
+
+
 def time_and_memory(runs: Sequence[Mapping[str, Any]], benchmarks: pd.DataFrame) -> pd.DataFrame:
     """Return job, seconds, peak_memory_mib, peak_gpu_memory_mib, samples_per_second, device; longest first.
 

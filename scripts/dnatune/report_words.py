@@ -215,7 +215,7 @@ def accuracy_sentence(model: str, accuracy: Estimate, f1: Estimate, majority: fl
     return Sentence("How well are they told apart?", text)
 
 
-def certainty_sentence(raw: Estimate, calibrated: Estimate, log_loss: Estimate) -> Sentence:
+def certainty_sentence(raw: Estimate, calibrated: Estimate, log_loss: Estimate, word: str = "name") -> Sentence:
     """Say whether the stated probabilities can be believed; ``raw`` and ``calibrated`` are the ECE."""
     if not math.isfinite(calibrated.mean):
         return Sentence("How sure is it, and rightly so?", "The calibration was not measured.")
@@ -232,7 +232,7 @@ def certainty_sentence(raw: Estimate, calibrated: Estimate, log_loss: Estimate) 
         text += f" (before calibration {100 * raw.mean:.1f})"
     text += "."
     if math.isfinite(log_loss.mean):
-        text += f" It typically gives the true name a probability of {percent(math.exp(-log_loss.mean), 0)}"
+        text += f" It typically gives the true {word} a probability of {percent(math.exp(-log_loss.mean), 0)}"
         text += f" (log loss {number(log_loss.mean)})."
     return Sentence("How sure is it, and rightly so?", text)
 

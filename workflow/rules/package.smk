@@ -78,6 +78,7 @@ rule name_query:
         models=final_models(),
         metrics="<results>/metrics.tsv",
     output:
+        **{name: f"<results>/predictions/{{query}}.{name}.tsv" for name in TASK.prediction_tables},
         names="<results>/predictions/{query}.tsv",
     log:
         "<logs>/predictions/{query}.log",

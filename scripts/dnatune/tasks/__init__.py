@@ -13,7 +13,7 @@ from typing import Any
 
 from dnatune.tasks.base import Task
 
-TASKS = ("multiclass", "binary", "multilabel", "regression", "embedding")
+TASKS = ("multiclass", "binary", "multilabel", "regression", "token", "embedding")
 
 
 def task(name: str, options: Mapping[str, Any] | None = None) -> Task:

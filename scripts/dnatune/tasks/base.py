@@ -114,6 +114,8 @@ class Task:
     several_columns = False
     # A label for each base, not for each sequence.
     per_base = False
+    # The other strand of a sequence has the same label, so that both may be read.
+    strands = True
     # transformers' word for the loss of a plain user's training.
     problem_type = "single_label_classification"
 
@@ -136,10 +138,11 @@ class Task:
     # Tables of a fold besides metrics.tsv; tables, figures and sections of the report besides the common ones.
     fold_tables: tuple[str, ...] = ()
     report_tables: tuple[str, ...] = ()
+    # Tables of ``snakemake predict`` besides the one with a row per sequence.
+    prediction_tables: tuple[str, ...] = ()
     figures: tuple[str, ...] = ()
     sections: tuple[str, ...] = ()
-    card = Card()
-    # Title of a report that has none of its own; ``{name}`` is the run's.
+    card: ClassVar[Card] = Card()
     # Where the parts are: stage -> "module:name" within dnatune.
     parts: ClassVar[Mapping[str, str]] = {}
 
@@ -237,6 +240,9 @@ class Learning(Part):
         """Return ``head`` with what it takes from the targets of the training part."""
         return head
 
+    def check(self, table: TokenTable, targets: Any, source: str) -> None:
+        """Raise UserError if the token rows of all records, made for the backbone ``source``, do not fit targets."""
+
     def loss(self, training: Mapping[str, Any], targets: Any, outputs: int) -> Loss:
         """Return the training loss; ``targets`` of the training part, ``outputs`` of the head."""
         raise NotImplementedError
@@ -293,12 +299,22 @@ class Judging(Part):
         """
         raise NotImplementedError
 
+    def prediction_tables(
+        self, predicted: np.ndarray, ids: Sequence[str], lengths: np.ndarray, names: Sequence[str]
+    ) -> dict[str, pd.DataFrame]:
+        """Return other tables of the same calibrated predictions, by name: ``Task.prediction_tables``."""
+        return {}
+
 
 class Report(Part):
     """What the report and the card of a saved model say of this task."""
 
     # Metrics by name in the task's own words, where the common ones (``report_words.METRICS``) do not fit.
     words: ClassVar[Mapping[str, Metric]] = {}
+
+    def metric(self, name: str) -> Metric | None:
+        """Return what a metric means for this task, where that is not what it means in general."""
+        return self.words.get(name)
 
     def answer(self, run: Run) -> list[Sentence]:
         """Return the report's answer in words."""
