@@ -9,7 +9,7 @@ import hashlib
 import logging
 import shutil
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from dnatune import distributed, files, tuning
+from dnatune import distributed, files, sharding, tuning
 from dnatune.fold_data import FoldData
 from dnatune.hardware import choose_precision, device_name
 from dnatune.inference import log_probabilities
@@ -71,7 +71,10 @@ def training_key(job: Job, inputs: Inputs, data: TrainingData, records_sha256: s
     rows.update(data.labels.astype(np.int64).tobytes())
     settings = {key: value for key, value in job.settings.items() if key != "resources"}
     shape = [type(inputs).__name__, len(inputs.table), inputs.table.frames]
-    return files.fingerprint([settings, job.seed, job.fold, job.code, rows.hexdigest(), shape, records_sha256, stop])
+    # The checkpoints of a model that is spread over GPUs have a form of their own.
+    spread = sharding.in_use(job.settings["training"])
+    parts = [settings, job.seed, job.fold, job.code, rows.hexdigest(), shape, records_sha256, stop, spread]
+    return files.fingerprint(parts)
 
 
 def run_training(
@@ -96,6 +99,9 @@ def run_training(
         seed=job.seed + (0 if job.fold is None else 1 + job.fold),
         stop_after_epochs=stop,
     )
+    if sharding.is_spread(trained.model):
+        plain = tuning.build(job.settings, label_ids(classes), job.seed, inputs.width)
+        trained = replace(trained, model=sharding.joined(trained.model, plain))
     return trained, folder
 
 

@@ -23,7 +23,7 @@ from transformers import PreTrainedModel, PrinterCallback, Trainer, TrainingArgu
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_callback import TrainerState
 
-from dnatune import checkpoints, distributed
+from dnatune import checkpoints, distributed, sharding
 from dnatune.callbacks import EarlyStopping, Progress, StopAfter
 from dnatune.hardware import choose_precision, peak_gpu_memory_mib, peak_memory_mib
 from dnatune.inference import log_probabilities
@@ -95,7 +95,15 @@ def train(
     set_seed(seed)
     precision = choose_precision(settings["precision"])
     dataset = TrainingRecords(data.inputs.table, data.train, data.labels[data.train], random_frame, seed)
-    arguments = training_arguments(settings, folder, precision, len(dataset), len(data.validation) > 0, seed)
+    arguments = training_arguments(
+        settings,
+        folder,
+        precision,
+        len(dataset),
+        len(data.validation) > 0,
+        seed,
+        **sharding.arguments(settings, model),
+    )
     trainer = FoldTrainer(model, arguments, dataset, data, settings, task, precision)
     torch.manual_seed(seed + distributed.rank())  # processes that share a job draw dropout each for itself
     trainer.remove_callback(PrinterCallback)
@@ -119,7 +127,7 @@ def train(
 
 
 def training_arguments(
-    settings: dict[str, Any], folder: Path, precision: str, records: int, choose: bool, seed: int
+    settings: dict[str, Any], folder: Path, precision: str, records: int, choose: bool, seed: int, **others: Any
 ) -> TrainingArguments:
     """Translate the ``training`` section to transformers' arguments."""
     steps_per_epoch = math.ceil(math.ceil(records / settings["batch_size"]) / settings["gradient_accumulation"])
@@ -162,6 +170,7 @@ def training_arguments(
         seed=seed,
         data_seed=seed,
         **(chosen if choose else {}),
+        **others,
     )
     # One job, one GPU: with several in sight the Trainer would split and multiply the batch by itself.
     arguments._n_gpu = min(arguments.n_gpu, 1)
@@ -281,7 +290,7 @@ class FoldTrainer(Trainer):
                 probabilities=self.task.probabilities,
                 precision=self.precision,
             )
-            scores = distributed.by_shares(records, score)
+            scores = distributed.by_shares(records, score, together=sharding.is_spread(self.model))
             for name, value in self.task.curve_metrics(scores, self.data.labels[records]).items():
                 metrics[f"{metric_key_prefix}_{part}_{name}"] = value
         metrics[f"{metric_key_prefix}_validation_choice"] = choice(metrics, metric_key_prefix, self.settings["metric"])
