@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 from torch.distributed.tensor import DTensor
+from transformers import TrainerCallback
 
 from dnatune import distributed
 
@@ -33,6 +34,23 @@ def arguments(training: dict[str, Any], model: nn.Module) -> dict[str, Any]:
             "state_dict_type": "FULL_STATE_DICT",
         },
     }
+
+
+class CompleteState(TrainerCallback):
+    """Give weights that no gradient reaches (ESM's contact head) an optimizer state too; it never moves them.
+
+    torch saves the optimizer of a spread model without them, and then refuses to load it because they are missing.
+    """
+
+    def on_step_end(self, args, state, control, optimizer=None, **kwargs):
+        """Called by the trainer after each step."""
+        for parameter in (p for group in optimizer.param_groups for p in group["params"]):
+            if parameter not in optimizer.state:
+                optimizer.state[parameter] = {
+                    "step": torch.zeros((), device=parameter.device),
+                    "exp_avg": torch.zeros_like(parameter),
+                    "exp_avg_sq": torch.zeros_like(parameter),
+                }
 
 
 def is_spread(model: nn.Module) -> bool:

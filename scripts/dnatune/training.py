@@ -109,6 +109,8 @@ def train(
     trainer.remove_callback(PrinterCallback)
     trainer.add_callback(checkpoints.MarkComplete())
     trainer.add_callback(Progress(stop_after_epochs))
+    if sharding.in_use(settings):
+        trainer.add_callback(sharding.CompleteState())
     if stop_after_epochs is not None:
         trainer.add_callback(StopAfter(stop_after_epochs))
     if settings["early_stopping"] is not None and len(data.validation):
