@@ -159,12 +159,12 @@ def test_a_users_mistake_is_said_once(tmp_path):
 @pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGTERM])
 def test_no_process_outlives_the_first(sent, tmp_path):
     process = start(tmp_path, {"job": LEARNT["full"]}, 2, "stuck")
-    wait_until(lambda: len(list(tmp_path.glob("stuck_*"))) == 2, 120)
+    wait_until(lambda: len(list(tmp_path.glob("stuck_*"))) == 2, 300)
     other = int((tmp_path / "pid_1").read_text())
     assert alive(other)
     process.send_signal(sent)
     process.wait(timeout=20)
-    wait_until(lambda: not alive(other), 20)
+    wait_until(lambda: not alive(other), 60)
     process.stdout.close()
 
 
