@@ -80,6 +80,8 @@ def processes(gpus: int) -> Iterator[None]:
         if torch.cuda.is_available():
             torch.cuda.set_device(number)
             backend = "cpu:gloo,cuda:nccl"
+        else:
+            os.environ["ACCELERATE_TORCH_DEVICE"] = "cpu"  # not cpu:0, to which no checkpoint can be loaded
         dist.init_process_group(backend, store=store, rank=number, world_size=count, timeout=LIMIT)
         yield
     except UserError:
@@ -87,6 +89,7 @@ def processes(gpus: int) -> Iterator[None]:
             time.sleep(GRACE)  # the first process says the same, and ends this one
         raise
     except Exception:
+        time.sleep(1)  # a dead process is felt by the first sooner than it is gone
         if dead := _ended(others):
             LOGGER.error("Error: %s", dead)
         raise
@@ -189,9 +192,12 @@ def _gathered(tensor: torch.Tensor, filling: float) -> torch.Tensor:
     return torch.cat([part[: int(shape[0])] for part, shape in zip(parts, shapes, strict=True)])
 
 
-def by_shares(records: np.ndarray, score: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-    """Return ``score(records)``, an array with one or more rows per record; each process computes its part."""
-    if size() == 1 or not len(records):
+def by_shares(records: np.ndarray, score: Callable[[np.ndarray], np.ndarray], together: bool = False) -> np.ndarray:
+    """Return ``score(records)``, an array with one or more rows per record; each process computes its part.
+
+    ``together``: a model whose weights are spread over the processes needs all of them for each record.
+    """
+    if size() == 1 or together or not len(records):
         return score(records)
     mine = np.array_split(records, size())[rank()]
     found = score(mine) if len(mine) else score(records[:1])[:0]

@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from dnatune import distributed, files, tuning
+from dnatune import distributed, files, sharding, tuning
 from dnatune.fold_data import FoldData, fold_scores
 from dnatune.hardware import choose_precision, device_name
 from dnatune.inference import score_records
@@ -74,7 +74,10 @@ def training_key(job: Job, inputs: Inputs, data: TrainingData, records_sha256: s
     rows.update(as_bytes(data.targets))
     settings = {key: value for key, value in job.settings.items() if key != "resources"}
     shape = [type(inputs).__name__, len(inputs.table), inputs.table.views]
-    return files.fingerprint([settings, job.seed, job.fold, job.code, rows.hexdigest(), shape, records_sha256, stop])
+    # The checkpoints of a model that is spread over GPUs have a form of their own.
+    spread = sharding.in_use(job.settings["training"])
+    parts = [settings, job.seed, job.fold, job.code, rows.hexdigest(), shape, records_sha256, stop, spread]
+    return files.fingerprint(parts)
 
 
 def run_training(
@@ -101,6 +104,9 @@ def run_training(
         seed=job.seed + (0 if job.fold is None else 1 + job.fold),
         stop_after_epochs=stop,
     )
+    if sharding.is_spread(trained.model):
+        plain = tuning.build(job.settings, label_ids(classes), job.seed, inputs.width)
+        trained = replace(trained, model=sharding.joined(trained.model, plain))
     return trained, folder
 
 

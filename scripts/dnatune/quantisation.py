@@ -6,7 +6,9 @@ older weight names, GPT-2's transposed layers. Only the base model is touched, s
 
 from __future__ import annotations
 
+import logging
 import math
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -85,6 +87,9 @@ def bitsandbytes() -> Any:
             "Configuration key 'tuning': qlora needs the package bitsandbytes, which is not installed here; install "
             "the version of pyproject.toml with 'pip install bitsandbytes' or from conda-forge, or use tuning: lora."
         ) from None
+    # A deprecated call of its own, told on every use, and kernels that would have to be downloaded.
+    warnings.filterwarnings("ignore", "_check_is_size", FutureWarning)
+    logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
     return library
 
 

@@ -59,7 +59,10 @@ def save_model(model: PreTrainedModel, tokenizer: Any, folder: Path, dtype: torc
         if type(model) is kind:
             config.register_for_auto_class()
             kind.register_for_auto_class(auto.__name__)
+    units = {name: buffer.clone() for name, buffer in model.named_buffers() if name.rsplit(".")[-1] in ("mean", "sd")}
     model = model.to(dtype)
+    for name, buffer in units.items():
+        model.get_buffer(name).data = buffer  # the units of a regression: half precision would shift every value
     model.config.dtype = dtype
     model.save_pretrained(folder, save_original_format=False)
     tokenizer.save_pretrained(folder)

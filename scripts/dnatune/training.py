@@ -23,7 +23,7 @@ from transformers import PreTrainedModel, PrinterCallback, Trainer, TrainingArgu
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_callback import TrainerState
 
-from dnatune import checkpoints, distributed
+from dnatune import checkpoints, distributed, sharding
 from dnatune.callbacks import EarlyStopping, Progress, StopAfter
 from dnatune.hardware import choose_precision, peak_gpu_memory_mib, peak_memory_mib
 from dnatune.inference import score_records
@@ -82,12 +82,15 @@ def train(
     precision = choose_precision(settings["precision"])
     dataset = TrainingRecords(data.inputs.table, data.train, views, seed)
     better = task.curve[settings["metric"]] if len(data.validation) else None
-    arguments = training_arguments(settings, folder, precision, len(dataset), better, seed)
+    sharded = sharding.arguments(settings, model)
+    arguments = training_arguments(settings, folder, precision, len(dataset), better, seed, **sharded)
     trainer = FoldTrainer(model, arguments, dataset, data, settings, task, precision)
     torch.manual_seed(seed + distributed.rank())  # processes that share a job draw dropout each for itself
     trainer.remove_callback(PrinterCallback)
     trainer.add_callback(checkpoints.MarkComplete())
     trainer.add_callback(Progress(stop_after_epochs))
+    if sharding.in_use(settings):
+        trainer.add_callback(sharding.CompleteState())
     if stop_after_epochs is not None:
         trainer.add_callback(StopAfter(stop_after_epochs))
     if settings["early_stopping"] is not None and len(data.validation):
@@ -106,7 +109,13 @@ def train(
 
 
 def training_arguments(
-    settings: dict[str, Any], folder: Path, precision: str, records: int, greater_is_better: bool | None, seed: int
+    settings: dict[str, Any],
+    folder: Path,
+    precision: str,
+    records: int,
+    greater_is_better: bool | None,
+    seed: int,
+    **others: Any,
 ) -> TrainingArguments:
     """Translate the ``training`` section to transformers' arguments; without a metric's way nothing is chosen."""
     choose = greater_is_better is not None
@@ -150,6 +159,7 @@ def training_arguments(
         seed=seed,
         data_seed=seed,
         **(chosen if choose else {}),
+        **others,
     )
     # One job, one GPU: with several in sight the Trainer would split and multiply the batch by itself.
     arguments._n_gpu = min(arguments.n_gpu, 1)
@@ -270,7 +280,7 @@ class FoldTrainer(Trainer):
                 task=self.task,
                 precision=self.precision,
             )
-            scores = distributed.by_shares(records, score)
+            scores = distributed.by_shares(records, score, together=sharding.is_spread(self.model))
             for name, value in self.task.learning.curve_metrics(scores, self.data.targets[records]).items():
                 metrics[f"{metric_key_prefix}_{part}_{name}"] = value
         metrics[f"{metric_key_prefix}_validation_choice"] = choice(

@@ -13,6 +13,7 @@ PACKAGES = (
     "datasets",
     "peft",
     "accelerate",
+    "bitsandbytes",
     "scikit-learn",
     "numpy",
     "pandas",

@@ -2,16 +2,22 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from dnatune import distributed
 from dnatune.files import read_json, read_tsv
+from dnatune.sampling import LengthGroupedBatches
+from dnatune.shared_batches import SharedBatches
 from dnatune.tuning import load_weights
 from miniatures import model_settings
 
@@ -20,7 +26,7 @@ SCRIPT = Path(__file__).with_name("shared_job.py")
 
 
 def start(folder, settings, processes, trouble=""):
-    """Start a job and return it."""
+    """Start training jobs that ``processes`` processes share."""
     paths = os.pathsep.join([str(ROOT / "scripts"), str(ROOT / "tests" / "unit")])
     env = {**os.environ, "PYTHONPATH": paths, "PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1"}
     env |= {distributed.PROCESSES: str(processes)}
@@ -28,24 +34,28 @@ def start(folder, settings, processes, trouble=""):
     return subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
-def finish(process):
-    """Wait for a job; return its exit code and what it said."""
-    said, _ = process.communicate(timeout=120)
+def end(process, folder):
+    """Wait for a job; return its exit code and what it said. No process may be left."""
+    said, _ = process.communicate(timeout=300)
+    assert not [path for path in folder.glob("pid_*") if alive(int(path.read_text()))], said[-3000:]
     return process.returncode, said
 
 
 def run(folder, settings, processes, trouble=""):
-    """Run a job to its end and return its learning curve, logits and record."""
-    code, said = finish(start(folder, settings, processes, trouble))
+    """Run jobs to their end; return the learning curve, logits and record of each, by name."""
+    code, said = end(start(folder, settings, processes, trouble), folder)
     assert code == 0, said[-3000:]
-    assert not any(alive(int(path.read_text())) for path in folder.glob("pid_*"))
-    return read_tsv(folder / "history.tsv"), np.load(folder / "logits.npy"), read_json(folder / "run.json")
+    return {
+        name: (read_tsv(folder / name / "history.tsv"), np.load(folder / name / "logits.npy"), record)
+        for name in settings
+        if (record := read_json(folder / name / "run.json"))
+    }
 
 
 def alive(pid):
     """Say whether a process is there (and not just waiting to be reaped)."""
     try:
-        return "Z" not in Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
     except FileNotFoundError:
         return False
 
@@ -58,24 +68,151 @@ def assert_same(one, two, tolerance=1e-3):
     assert (one[2]["best_step"], one[2]["epochs_run"]) == (two[2]["best_step"], two[2]["epochs_run"])
 
 
-CURVES = {
-    # 40 records in batches of 8 share out evenly; of 7 they do not, and the last batch is one of 5.
-    "full": ({"epochs": 3}, {}),
-    "uneven": ({"epochs": 2, "batch_size": 13, "evaluate_every": 0.5}, {}),
-    "one left over": ({"epochs": 2, "batch_size": 39}, {}),
-    "class weights": ({"epochs": 2, "imbalance": "class_weights", "batch_size": 7, "gradient_accumulation": 2}, {}),
-    "lora": ({"epochs": 2, "learning_rate": 1e-2}, {"tuning": "lora", "lora": {"dropout": 0}}),
-    "early stopping": ({"epochs": 20, "early_stopping": 1, "learning_rate": 0.1, "metric": "log_loss"}, {}),
+# 40 records in batches of 8 share out evenly; of 13 they do not, and of 39 one record is left over.
+LEARNT = {
+    "full": model_settings({"epochs": 2, "head_learning_rate_factor": 4}),
+    "uneven": model_settings({"epochs": 2, "batch_size": 13, "evaluate_every": 0.5}),
+    "left over": model_settings({"epochs": 2, "batch_size": 39}),
+    "weights": model_settings(
+        {"epochs": 2, "imbalance": "class_weights", "batch_size": 7, "gradient_accumulation": 2, "evaluate_every": 1}
+    ),
+    "lora": model_settings({"epochs": 2, "learning_rate": 1e-2}, tuning="lora", lora={"dropout": 0}),
+    "stopped": model_settings({"epochs": 20, "early_stopping": 1, "learning_rate": 0.05, "metric": "log_loss"}),
 }
 
 
-@pytest.mark.parametrize("name", CURVES)
-def test_two_processes_have_the_learning_curve_of_one(name, tmp_path):
-    training, changes = CURVES[name]
-    settings = model_settings(training, **changes)
-    one, two = (run(tmp_path / str(n), settings, n) for n in (1, 2))
+@pytest.fixture(scope="module")
+def learnt(tmp_path_factory):
+    """Folder and results of the same trainings in one process and in two."""
+    folder = tmp_path_factory.mktemp("learnt")
+    return folder, [run(folder / str(n), LEARNT, n) for n in (1, 2)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", LEARNT)
+def test_two_processes_have_the_learning_curve_of_one(name, learnt):
+    folder, (alone, together) = learnt
+    one, two = alone[name], together[name]
     assert (one[2]["processes"], two[2]["processes"]) == (1, 2)
-    assert one[2]["epochs_run"] < 20
     assert_same(one, two)
-    weights = [load_weights(tmp_path / str(n) / "weights") for n in (1, 2)]
+    assert one[0]["train_loss"].iloc[-1] < one[0]["train_loss"].iloc[0]
+    weights = [load_weights(folder / str(n) / name / "weights") for n in (1, 2)]
     assert weights[0].keys() == weights[1].keys()
+    for key, value in weights[0].items():
+        torch.testing.assert_close(weights[1][key], value, atol=2e-3, rtol=0)
+    if name == "stopped":  # the weights kept are those of the best evaluation, which is not the last
+        assert two[2]["best_step"] < two[0]["step"].iloc[-1]
+        assert two[2]["epochs_run"] < 20
+
+
+@pytest.mark.slow
+def test_a_model_spread_over_processes_has_the_learning_curve_of_one(learnt, tmp_path):
+    """FSDP on a CPU, where accelerate has to be talked into it; with a kill in between."""
+    names = ("full", "stopped")
+    spread = {name: {**LEARNT[name], "training": {**LEARNT[name]["training"], "sharding": "fsdp"}} for name in names}
+    found = run(tmp_path / "whole", spread, 2, "shard")
+    for name in names:
+        assert_same(learnt[1][0][name], found[name])
+        assert (tmp_path / "whole" / name / "weights" / "model.safetensors").is_file()
+    assert list((tmp_path / "whole").rglob("pytorch_model_fsdp*")), "it was not spread"
+    code, _ = end(start(tmp_path / "killed", {"full": spread["full"]}, 2, "shard all killed"), tmp_path / "killed")
+    assert code != 0
+    again = run(tmp_path / "killed", {"full": spread["full"]}, 2, "shard")["full"]
+    assert again[2]["resumed_from_step"] == 5
+    assert_same(found["full"], again, 1e-6)
+
+
+@pytest.mark.slow
+def test_a_killed_job_goes_on_as_if_nothing_had_happened(tmp_path):
+    settings = {"job": model_settings({"epochs": 3, "evaluate_every": 0.4}, head_dropout=0.3)}
+    undisturbed = run(tmp_path / "a", settings, 2)["job"]
+    assert end(start(tmp_path / "b", settings, 2, "all killed"), tmp_path / "b")[0] == 9
+    resumed = run(tmp_path / "b", settings, 2)["job"]
+    assert resumed[2]["resumed_from_step"] == 6
+    assert_same(undisturbed, resumed, 1e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("trouble", "words"),
+    [
+        ("one dies", "process 1 of this training job ended with exit code 9"),
+        ("one raises", "out of memory, say"),
+    ],
+)
+def test_a_process_that_fails_ends_the_job_and_the_log_says_why(trouble, words, tmp_path):
+    code, said = end(start(tmp_path, {"job": LEARNT["full"]}, 2, trouble), tmp_path)
+    assert code == 1
+    assert words in said
+    assert words in (tmp_path / "log").read_text()
+    assert not (tmp_path / "job" / "run.json").exists()
+
+
+@pytest.mark.slow
+def test_a_users_mistake_is_said_once(tmp_path):
+    code, said = end(start(tmp_path, {"job": LEARNT["full"]}, 2, "all refuse"), tmp_path)
+    assert code == 1
+    assert said.count("One sentence.") == (tmp_path / "log").read_text().count("One sentence.") == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGTERM])
+def test_no_process_outlives_the_first(sent, tmp_path):
+    process = start(tmp_path, {"job": LEARNT["full"]}, 2, "stuck")
+    wait_until(lambda: len(list(tmp_path.glob("stuck_*"))) == 2, 300)
+    other = int((tmp_path / "pid_1").read_text())
+    assert alive(other)
+    process.send_signal(sent)
+    process.wait(timeout=20)
+    wait_until(lambda: not alive(other), 60)
+    process.stdout.close()
+
+
+def wait_until(true, seconds):
+    """Wait until something is true, or fail."""
+    limit = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < limit
+        time.sleep(0.1)
+
+
+def test_a_dead_process_ends_a_first_one_that_hangs(monkeypatch):
+    """A process waits for ever for a dead one's share; the watch ends it from outside."""
+    ended = []
+    monkeypatch.setattr(distributed, "GRACE", 0.1)
+    monkeypatch.setattr(distributed.os, "_exit", lambda code: (ended.append(code), over.set()))
+    over, others = threading.Event(), [subprocess.Popen([sys.executable, "-c", f"exit({code})"]) for code in (0, 3)]
+    distributed._watch_others(others, over)
+    assert ended == [1]
+    assert distributed._ended(others) == "process 2 of this training job ended with exit code 3"
+
+
+@pytest.mark.parametrize(("asked", "here", "processes"), [(0, 4, 1), (1, 4, 1), (2, 4, 2), (4, 2, 2), (2, 0, 1)])
+def test_one_process_for_each_gpu_that_was_asked_for_and_is_here(asked, here, processes, monkeypatch, caplog):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: here)
+    with caplog.at_level("WARNING", "dnatune"):
+        assert distributed.processes_for(asked) == processes
+    assert ("4 GPUs were asked for and 2 are here" in caplog.text) == (asked == 4)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 8])
+def test_shares_of_a_batch_are_all_of_it(size, monkeypatch):
+    lengths = np.random.default_rng(0).integers(5, 50, size=23)
+    whole = list(LengthGroupedBatches(lengths, 4, seed=1))
+    monkeypatch.setattr(distributed, "size", lambda: size)
+    shares = []
+    for rank in range(size):
+        monkeypatch.setattr(distributed, "rank", lambda rank=rank: rank)
+        shares.append(list(SharedBatches(lengths, 4, seed=1)))
+    for number, batch in enumerate(whole):
+        parts = [share[number] for share in shares]
+        assert all(parts)  # a process without work could not answer the others
+        if len(batch) >= size:
+            assert sorted(i for part in parts for i in part) == sorted(batch)
+        else:
+            assert all(part == batch for part in parts)
+
+
+def test_scores_are_computed_alone_where_there_is_one_process():
+    records = np.array([5, 2, 9])
+    np.testing.assert_array_equal(distributed.by_shares(records, lambda part: part[:, None] * 2), records[:, None] * 2)

@@ -90,7 +90,8 @@ rule name_query:
     resources:
         mem_mb=lambda wildcards, attempt: 4000 * attempt,
         runtime=lambda wildcards, attempt: 120 * attempt,
-        gpu=max(config["models"][name]["resources"]["gpu"] for name in PACKAGED),
+        # Names are given on one GPU, however many trained.
+        gpu=min(1, max(config["models"][name]["resources"]["gpu"] for name in PACKAGED)),
     params:
         models=PACKAGED,
         filter=config["filter"],
