@@ -25,6 +25,7 @@ RANGES = {
     "brier": (0.0, 2.0),
     "log_loss": (0.0, np.inf),
     "records": (0.0, np.inf),
+    "bases": (0.0, np.inf),
     "classes_present": (0.0, np.inf),
 }
 
