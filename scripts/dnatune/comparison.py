@@ -29,6 +29,7 @@ RANGES = {
     "spearman": (-1.0, 1.0),
     **dict.fromkeys(("mse", "rmse", "mae", "interval_width"), (0.0, np.inf)),
     "records": (0.0, np.inf),
+    "bases": (0.0, np.inf),
     "classes_present": (0.0, np.inf),
 }
 
