@@ -64,6 +64,7 @@ class EnsembleForSequenceClassification(PreTrainedModel):
     config_class = EnsembleConfig
     base_model_prefix = "members"
     _supports_sdpa = True
+    _keep_in_fp32_modules_strict = PooledForSequenceClassification._keep_in_fp32_modules_strict
 
     def __init__(self, config):
         super().__init__(config)

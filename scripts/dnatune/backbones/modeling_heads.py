@@ -17,6 +17,16 @@ class ScaledLinear(nn.Linear):
         self.register_buffer("mean", torch.tensor(mean or [0.0] * outputs))
         self.register_buffer("sd", torch.tensor(sd or [1.0] * outputs))
 
+    def _apply(self, function, recurse=True):
+        # Half precision is for weights: a mean of 1005 would become 1004.
+        kept = {name: getattr(self, name) for name in ("mean", "sd")}
+        super()._apply(function, recurse)
+        for name, value in kept.items():
+            moved = getattr(self, name)
+            if moved.dtype != value.dtype and not value.is_meta:
+                setattr(self, name, value.to(moved.device))
+        return self
+
     def forward(self, embedding: torch.Tensor) -> torch.Tensor:
         """Map embeddings to values in their units."""
         return super().forward(embedding).float() * self.sd + self.mean

@@ -64,6 +64,8 @@ class PooledForSequenceClassification(PreTrainedModel):
     accepts_loss_kwargs = False
     _supports_sdpa = True
     _supports_flash_attn = True
+    # Units of a regression: half precision is for weights, a mean of 1005 would become 1004.
+    _keep_in_fp32_modules_strict = ("mean", "sd")
 
     def __init__(self, config):
         super().__init__(config)
