@@ -38,6 +38,7 @@ CASES = {
     "tf-binding-mistral-dna": Case(recipe_data.bound, write_mistral_dna, "mcc"),
     "tf-binding-nt-mini": Case(recipe_data.bound, None, "mcc"),
     "many-labels-plant-dnagpt": Case(recipe_data.open_regions, write_plant_dnagpt, "hamming_loss"),
+    "promoter-strength-nt-mini": Case(recipe_data.strengths, None, "pearson"),
     "aido-dna-7b": Case(recipe_data.classes, write_aido, "log_loss"),
     "aido-dna-7b-tokens": Case(recipe_data.genes, write_aido, "f1_macro"),
     "aido-dna-7b-values": Case(recipe_data.strengths, write_aido, "spearman"),
