@@ -167,6 +167,20 @@ def test_a_label_absent_from_validation_or_test_crashes_nothing():
         assert averages[role, "raw", "classes_present"] == label[found.role == role].any(axis=0).sum()
 
 
+def test_log_odds_of_hundreds_are_ranked_all_the_same():
+    found = scores()
+    one, huge = (
+        kind().judging.evaluate(replace(found, logits=odds), NAMES, "m", 0, EvaluationSettings("none")).metrics
+        for odds in (found.logits, 500 * (found.logits + 20))
+    )
+    for split in ("validation", "test"):
+        pr_auc = [
+            t[(t["split"] == split) & (t["stage"] == "raw") & (t["metric"] == "pr_auc_macro")]["value"].item()
+            for t in (one, huge)
+        ]
+        assert pr_auc[1] == pytest.approx(pr_auc[0], abs=1e-3)
+
+
 def test_predictions_list_the_labels_above_their_own_threshold():
     calibrator = {"thresholds": [0.9, 0.2, 0.5]}
     p = np.array([[0.8, 0.3, 0.1], [0.95, 0.1, 0.97], [0.1, 0.1, 0.1]])

@@ -34,13 +34,15 @@ class MultilabelJudging(Judging):
         calibrator = self._calibrated_for(names, validation, settings)
         p = expit(validation.logits.astype(np.float64))
         raw = thresholds_of(self.options["threshold"], p, validation.label)
-        table = evaluate_labels(p, validation.label, raw, names, per_label=False)
+        # Ranked by log-odds: where they are in the hundreds (naive Bayes), their probabilities are all 0 or 1.
+        ranking = rank_labels(validation.logits, validation.label)
+        table = evaluate_labels(p, validation.label, raw, names, per_label=False, ranking=ranking)
         tables = [table.assign(split="validation", stage="raw")]
         curves: dict[str, np.ndarray] = {"pr_recall": RECALL_GRID}
         for stage in ("raw", "calibrated"):
             p = expit(test.logits.astype(np.float64)) if stage == "raw" else self.calibrated(calibrator, test.logits)
             thresholds = raw if stage == "raw" else np.array(calibrator["thresholds"])
-            ranking = rank_labels(p, test.label)
+            ranking = rank_labels(test.logits if stage == "raw" else p, test.label)
             table = evaluate_labels(p, test.label, thresholds, names, ranking=ranking)
             tables.append(table.assign(split="test", stage=stage))
             curves[f"reliability_{stage}"] = reliability(p.ravel(), test.label.ravel() > 0)
