@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from dnatune import report_words
+from dnatune.comparison import RANGES, SHARE
 from dnatune.figures import GREY, OKABE_ITO, WIDTH, empty_figure, shortened, styled
 from dnatune.tasks.base import Task
 
@@ -47,7 +48,7 @@ def model_comparison(
         panel = table[table["metric"] == metric]
         means = {model: _row(panel, model, "calibrated") for model in models}
         single = metrics[(metrics["split"] == "test") & (metrics["metric"] == metric) & (metrics["class"] == "all")]
-        low, high = _range(means, single, more)
+        low, high = _range(means, single, more, metric)
         for place, model in enumerate(models):
             row = means[model]
             if row is None or not np.isfinite(row["mean"]):
@@ -84,13 +85,15 @@ def _row(panel: pd.DataFrame, model: str, stage: str) -> pd.Series | None:
     return None
 
 
-def _range(means: dict[str, pd.Series | None], single: pd.DataFrame, more: bool) -> tuple[float, float]:
+def _range(means: dict[str, pd.Series | None], single: pd.DataFrame, more: bool, metric: str) -> tuple[float, float]:
     """Return the limits of an axis that shows well the models near the best one."""
     values = {m: float(r["mean"]) for m, r in means.items() if r is not None and np.isfinite(r["mean"])}
     if not values:
         return 0.0, 1.0
     best = max(values.values()) if more else min(values.values())
-    near = [m for m, v in values.items() if (v >= min(0.6 * best, best) if more else v <= 5 * max(best, 0.05))]
+    # Where nothing bounds a figure from below (R2), 0 is what the mean alone reaches: it stays in sight.
+    bar = min(0.6 * best, best) if np.isfinite(RANGES.get(metric, SHARE)[0]) else min(best, -0.1)
+    near = [m for m, v in values.items() if (v >= bar if more else v <= 5 * max(best, 0.05))]
     spread = [values[m] for m in near]
     spread += [float(means[m][end]) for m in near for end in ("ci_low", "ci_high")]  # type: ignore[index]
     for model in near:

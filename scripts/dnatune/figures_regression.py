@@ -69,7 +69,8 @@ def predicted_measured(folds: Folds, model: str = "", colors: Sequence[str] = OK
         if not len(x):
             axes.text(0.5, 0.5, "no test values", ha="center", va="center", transform=axes.transAxes)
             continue
-        ends = [min(x.min(), y.min()), max(x.max(), y.max())]
+        ends = np.array([min(x.min(), y.min()), max(x.max(), y.max())])
+        ends += np.array([-0.03, 0.03]) * np.ptp(ends)
         axes.axline((ends[0], ends[0]), slope=1, color=GREY, linewidth=1.2, linestyle=":", zorder=3)
         if len(x) > MANY_POINTS:
             drawn = axes.hexbin(x, y, gridsize=45, mincnt=1, bins="log", cmap=shades, linewidths=0, rasterized=True)
@@ -92,8 +93,8 @@ def predicted_measured(folds: Folds, model: str = "", colors: Sequence[str] = OK
 def interval_coverage(folds: Folds, model: str = "", colors: Sequence[str] = OKABE_ITO) -> Figure:
     """Draw whether intervals hold as many test values as they promise: at every level, and low to high predictions.
 
-    ``folds`` have outputs (outputs,), levels (l,), coverage (l, outputs), half_width (outputs,), measured and
-    predicted (n, outputs). The first panel is the mean over folds.
+    ``folds`` have outputs (outputs,), levels (l,), coverage (l, outputs), half_width (outputs,) for the coverage that
+    was asked, measured and predicted (n, outputs). The first panel is the mean over folds.
     """
     if not folds:
         return empty_figure("No model was evaluated.")
@@ -117,6 +118,7 @@ def interval_coverage(folds: Folds, model: str = "", colors: Sequence[str] = OKA
     left.set_xlim(0, 1)
     left.set_ylim(0, 1.02)
     left.set_aspect("equal")
+    right.axhline(float(folds[0]["asked"]), color=GREY, linewidth=1.2, linestyle=":")
     right.set_title("Low to high predictions")
     right.set_xlabel("fifth of the predictions, lowest first")
     right.set_xticks(range(1, PARTS + 1))

@@ -22,6 +22,7 @@ from dnatune import report_files, report_tables, report_words
 from dnatune.report_contents import FIGURES, SECTIONS
 from dnatune.report_words import Estimate
 from dnatune.tasks.base import Task
+from dnatune.tasks.regression_values import amount
 
 
 @dataclass
@@ -153,6 +154,7 @@ def render(run: Run, template: str | Path, css: str | Path, js: str | Path) -> s
     )
     environment.filters.update(
         number=report_words.number,
+        amount=amount,
         percent=report_words.percent,
         spread=report_words.spread,
         seconds=_seconds,

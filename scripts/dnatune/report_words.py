@@ -155,6 +155,8 @@ def number(value: Any, digits: int = 3) -> str:
         return value if isinstance(value, str) and value else "–"
     if isinstance(value, int) or digits == 0:
         return f"{value:,.0f}"
+    if 0 < abs(float(value)) < 0.5 * 10**-digits:
+        return f"{float(value):.2g}"  # errors may have any unit: 0.0002 is not 0
     return f"{float(value):,.{digits}f}"
 
 

@@ -9,6 +9,8 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from dnatune.tasks.regression_values import amount
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -91,8 +93,8 @@ def error_sentence(who: str, own: Mapping[str, Estimate], outputs: pd.DataFrame)
     if r2.mean <= 0.02:
         text += " That is no better than always giving the mean: it has learned nothing of use."
     each = [
-        f"{row.output} by {number(row.mae)} (of {number(row.sd)}, their standard deviation; R2 {number(row.r2)}, rank "
-        f"correlation {number(row.spearman)})"
+        f"{row.output} by {amount(row.mae)} (standard deviation of the values {amount(row.sd)}; R2 {number(row.r2)}, "
+        f"rank correlation {number(row.spearman)})"
         for row in outputs.itertuples()
     ]
     if each:
@@ -102,7 +104,7 @@ def error_sentence(who: str, own: Mapping[str, Estimate], outputs: pd.DataFrame)
 
 def interval_sentence(coverage: Estimate | None, wanted: float, outputs: pd.DataFrame) -> Sentence:
     """Say whether the prediction intervals hold what they promise; ``outputs`` has coverage and interval_width."""
-    from dnatune.report_words import Sentence, number, percent
+    from dnatune.report_words import Sentence, percent
 
     question = "How sure is it, and rightly so?"
     if coverage is None or not math.isfinite(coverage.mean):
@@ -117,7 +119,7 @@ def interval_sentence(coverage: Estimate | None, wanted: float, outputs: pd.Data
     text = f"Its intervals for {percent(wanted, 0)} of values {verdict}: {percent(coverage.mean)} of the measured test "
     text += "values lie inside."
     widths = [
-        f"{row.output} ± {number(row.interval_width / 2)}"
+        f"{row.output} ± {amount(row.interval_width / 2)}"
         for row in outputs.itertuples()
         if math.isfinite(row.interval_width)
     ]

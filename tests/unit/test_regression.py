@@ -68,7 +68,7 @@ def test_the_description_counts_values_and_bounds_r2_by_repeats():
     assert row["sd"] == pytest.approx(np.std(values, ddof=1))
     # The best prediction of the first two is their mean, 2: each is 1 off.
     assert found.summary["best_r2"]["leaf"] == pytest.approx(r2_score(values, [2, 2, 5, 5, 9]))
-    assert "2 of 5 sequences have all 2 values" in found.summary["statement"]
+    assert "2 of 5 sequences have a value of each" in found.summary["statement"]
     assert sum(found.summary["histograms"]["leaf"]["counts"]) == 5
 
 

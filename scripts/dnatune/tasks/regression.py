@@ -49,7 +49,7 @@ class Regression(Task):
     gap = "r2"
     tested = ("r2", "pearson", "spearman", "mse", "rmse", "mae")
     headline = ("r2", "pearson", "spearman", "rmse")
-    shown = ("r2", "pearson", "spearman", "rmse", "mae", "mse", "coverage", "interval_width")
+    shown = ("r2", "pearson", "spearman", "rmse", "mae", "coverage", "interval_width")
     calibrations = ("auto", "none", "conformal")
     baselines = ("mean", "kmer_ridge", "vector_ridge")
     report_tables = ("per_output",)

@@ -30,7 +30,7 @@ class RegressionJudging(Judging):
         """Return metrics of test (calibrated: with intervals) and validation; per output for test only.
 
         ``curves`` holds, for test, measured and predicted (n, outputs), and coverage (levels, outputs) of the
-        intervals that validation gives for ``levels``.
+        intervals that validation gives for ``levels``, and what was ``asked`` of those with ``half_width`` (outputs,).
         """
         validation, test = scores.part("validation"), scores.part("test")
         calibrator = self.calibrate(validation, settings)
@@ -44,6 +44,7 @@ class RegressionJudging(Judging):
             "outputs": np.array(names, np.str_),
             "measured": test.label.astype(np.float32),
             "predicted": test.logits.astype(np.float32),
+            "asked": np.array(settings.coverage),
             "half_width": np.array(calibrator["half_width"], np.float64),
             "levels": np.array(LEVELS),
             "coverage": np.array([self._coverage(validation, test, names, level) for level in LEVELS]),

@@ -12,7 +12,7 @@ import pyarrow as pa
 from dnatune.errors import UserError
 from dnatune.labels import label_map
 from dnatune.tasks.base import Described, Labels, LabelSource
-from dnatune.tasks.regression_values import cells, numbers, values_of
+from dnatune.tasks.regression_values import amount, cells, numbers, values_of
 
 STRATA = 10
 # A stratum of fewer records than this could not be spread over the roles of five folds.
@@ -116,13 +116,13 @@ def best_r2(values: np.ndarray, sequence: np.ndarray) -> float:
 def statement(balance: pd.DataFrame, records: int, complete: int, best: dict[str, Any]) -> str:
     """Say in words how many values each output has, how they spread, and what repeated sequences allow."""
     parts = [
-        f"{row.label} has {row.records:,} values from {row.min:.3g} to {row.max:.3g} (mean {row.mean:.3g}, standard "
-        f"deviation {row.sd:.3g})"
+        f"{row.label} has {row.records:,} values from {amount(row.min)} to {amount(row.max)} (mean {amount(row.mean)}, "
+        f"standard deviation {amount(row.sd)})"
         for row in balance.itertuples()
     ]
     text = "; ".join(parts) + "."
     if len(balance) > 1:
-        text += f" {complete:,} of {records:,} sequences have all {len(balance)} values; a missing one counts nowhere."
+        text += f" {complete:,} of {records:,} sequences have a value of each; a missing one counts nowhere."
     limited = {name: bound for name, bound in best.items() if bound < 0.9995}
     if limited:
         bounds = ", ".join(f"{bound:.3f} for {name}" for name, bound in limited.items())

@@ -43,6 +43,13 @@ class Scale:
     share: np.ndarray
 
 
+def amount(value: Any) -> str:
+    """Return a number in the units of the values, whatever those are: four digits that count, a dash where none."""
+    if value is None or not np.isfinite(value):
+        return "–"
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+
+
 def scale_of(targets: np.ndarray, names: Sequence[str]) -> Scale:
     """Return the scale of ``targets`` (n, outputs); an output that never varies has sd 1.
 
