@@ -89,7 +89,7 @@ rule name_query:
     resources:
         mem_mb=lambda wildcards, attempt: 4000 * attempt,
         runtime=lambda wildcards, attempt: 120 * attempt,
-        gpu=max(config["models"][name]["resources"]["gpu"] for name in PACKAGED),
+        gpu=min(1, max(config["models"][name]["resources"]["gpu"] for name in PACKAGED)),
     params:
         models=PACKAGED,
         filter=config["filter"],

@@ -27,6 +27,7 @@ rule figures:
         "<logs>/figures.log",
     benchmark:
         "<benchmarks>/figures.tsv"
+    localrule: True
     conda:
         "../../envs/report.yaml"
     threads: 1
@@ -78,6 +79,7 @@ rule report:
         "<logs>/report.log",
     benchmark:
         "<benchmarks>/report.tsv"
+    localrule: True
     conda:
         "../../envs/report.yaml"
     threads: 1
