@@ -1,5 +1,6 @@
 # make demo   sets itself up, runs the whole chain on the bundled example, prints where the report is
 # make test   sets itself up, runs the tests
+# make resume CONFIG=my.yaml   on a SLURM cluster: runs, or goes on with a run whose Snakemake died (docs/cluster.md)
 # make lint   style of Python, Snakemake rules and workflow
 # make bench  timed claims, printed as tables (tests/bench/)
 # make docs   writes config/README.md from the schema
@@ -11,7 +12,7 @@ BIN := $(VENV)/bin
 PIN := pyproject.toml constraints.txt
 RUN := PATH="$(CURDIR)/$(BIN):$$PATH"
 
-.PHONY: demo test lint bench docs clean
+.PHONY: demo test resume lint bench docs clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.workflow
@@ -22,6 +23,9 @@ demo: $(VENV)/.workflow
 
 test: $(VENV)/.dev
 	$(RUN) pytest -n 2 --dist loadfile
+
+resume: $(VENV)/.workflow
+	$(RUN) python scripts/resume_run.py --profile slurm $(if $(CONFIG),--configfile $(CONFIG)) $(ARGS)
 
 lint: $(VENV)/.dev
 	$(RUN) ruff check .
