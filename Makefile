@@ -24,7 +24,7 @@ demo: $(VENV)/.workflow
 test: $(VENV)/.dev
 	$(RUN) pytest -n 2 --dist loadfile
 
-resume: $(VENV)/.workflow
+resume: $(VENV)/.slurm
 	$(RUN) python scripts/resume_run.py --profile slurm $(if $(CONFIG),--configfile $(CONFIG)) $(ARGS)
 
 lint: $(VENV)/.dev
@@ -45,6 +45,10 @@ $(VENV)/.workflow: $(PIN)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check pip==26.3
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group workflow --constraint constraints.txt
+	@touch $@
+
+$(VENV)/.slurm: $(VENV)/.workflow
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group slurm --constraint constraints.txt
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.workflow

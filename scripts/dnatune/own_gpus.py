@@ -58,10 +58,9 @@ def visible_gpus() -> list[str] | None:
 
 def _locked(gpus: list[str], count: int, locks: ExitStack, pause: float) -> list[str]:
     """Return ``count`` of ``gpus``, locked until ``locks`` is closed."""
-    # Within an allocation of SLURM, numbers count its own GPUs.
-    folder = Path(tempfile.gettempdir()) / "-".join(
-        ["dnatune-gpus", str(os.getuid()), *([os.environ["SLURM_JOB_ID"]] if "SLURM_JOB_ID" in os.environ else [])]
-    )
+    # In an allocation of SLURM the numbers of GPUs may count its own only, so they mean nothing to other jobs.
+    numbered_by = [os.environ["SLURM_JOB_ID"]] if VARIABLE in os.environ and "SLURM_JOB_ID" in os.environ else []
+    folder = Path(tempfile.gettempdir()) / "-".join(["dnatune-gpus", str(os.getuid()), *numbered_by])
     folder.mkdir(mode=0o700, exist_ok=True)
     told = False
     while True:

@@ -25,7 +25,7 @@ from workflow_runs import REPOSITORY, Run, environment
 
 SLURMTEST = Path(os.environ.get("SLURMTEST", REPOSITORY.parent / "shared" / "slurm" / "slurmtest"))
 COMMANDS = ("slurmctld", "slurmd", "sbatch", "squeue", "scontrol", "munged")
-PATIENCE = 600.0  # seconds: two shared cores may be slow
+PATIENCE = 1800.0  # seconds: many tests may share two cores
 GUARD = REPOSITORY / "scripts" / "resume_run.py"
 # Tests do not wait a minute for each look at the queue.
 QUICK = ["--slurm-init-seconds-before-status-checks", "4", "--latency-wait", "15"]
