@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from throwaway import Cluster, Job, finish, said, wait_for, why_not
+from throwaway import PATIENCE, Cluster, Job, finish, said, wait_for, why_not
 from workflow_runs import Run, configuration, kill_group, model, simulate, write_inputs
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
@@ -55,9 +55,15 @@ def undisturbed(machine, tmp_path_factory) -> Run:
     resources = {"threads": 1, "mem_mb": 2000, "runtime": 5}
     models = {"full": {**model(epochs=EPOCHS), "resources": resources}}
     inputs = write_inputs(folder / "input", simulate(of_each=10))
-    config = configuration(inputs, models=models, split={"folds": 3}, baselines={"methods": []})
-    run = Run(folder / "work", config)
-    return run.make(run.file(REPORT))
+    run = Run(folder / "work", configuration(inputs, models=models, baselines={"methods": []}))
+    make_here(run, run.file(REPORT))
+    return run
+
+
+def make_here(run: Run, target: str) -> None:
+    """Make a file of a run on this machine, without the cluster."""
+    done = run.snakemake(target, timeout=PATIENCE)
+    assert done.returncode == 0, done.stdout[-6000:]
 
 
 @pytest.fixture
@@ -128,7 +134,7 @@ def test_a_whole_run_gives_what_it_gives_here_with_one_gpu_per_job(cluster, tmp_
     here, there = Run(tmp_path / "here", config), Run(tmp_path / "there", config)
     there.directory.mkdir()
     finish(cluster.start(there), there)
-    here.make(here.file("metrics.tsv"))
+    make_here(here, here.file("metrics.tsv"))
     assert (there.results / REPORT).is_file()
     assert (there.results / "metrics.tsv").read_bytes() == (here.results / "metrics.tsv").read_bytes()
     assert sorted(p.name for p in (there.results / "final").iterdir()) == ["full", "lora"]
@@ -192,20 +198,22 @@ def test_a_controller_that_is_away_for_a_minute_costs_nothing(cluster, run, undi
 
 
 def test_a_killed_snakemake_finds_its_running_jobs_again(cluster, run, undisturbed):
+    # One GPU is taken, so that one fold runs and the other is in the queue.
+    blocker = cluster.slurm("sbatch", "--parsable", "-p", "gpu", "--gpus=1", "-o", "/dev/null", "--wrap", "sleep 3000")
     process = cluster.start(run, run.file(REPORT))
     job = stop_in_the_middle(cluster, run)
-    wait_for(lambda: len(cluster.jobs(run, "train")) == 3, "the third training job")
-    before = {j.number: j.state for j in cluster.jobs(run, "train")}
+    (queued,) = (j for j in cluster.jobs(run, "train") if j.number != job.number)
+    assert queued.state == "PENDING"
     kill_group(process)
     guarded = cluster.start(run, run.file(REPORT), guard=True)
     wait_for(lambda: "waiting for jobs of an earlier run" in said(run), "the guard to find the jobs")
     cluster.training_process(run, job).send_signal(signal.SIGCONT)
+    cluster.slurm("scancel", blocker.strip())
     finish(guarded, run)
     check_the_end(run, undisturbed, None)
-    for jobs in attempts(cluster, run).values():
-        # A job that ran was waited for; one that was still in the queue was taken out and asked for again.
-        waited = before[jobs[0].number] == "PENDING"
-        assert [j.state for j in jobs] == (["CANCELLED", "COMPLETED"] if waited else ["COMPLETED"])
+    # The job that ran was waited for; the one in the queue was taken out and asked for again.
+    states = {work: [j.state for j in jobs] for work, jobs in attempts(cluster, run).items()}
+    assert states == {job.work: ["COMPLETED"], queued.work: ["CANCELLED", "COMPLETED"]}
 
 
 def test_a_job_whose_node_goes_down_goes_on(cluster, run, undisturbed):
