@@ -44,8 +44,10 @@ def arguments() -> tuple[argparse.Namespace, list[str]]:
     parser.add_argument("--gone", action="store_true", help="the Snakemake on another machine does not live any more")
     parser.add_argument("--grace", type=float, default=10, help="minutes of silence before Snakemake counts as stuck")
     parser.add_argument("--look", type=float, default=30, help="seconds between two looks at the queue")
-    options, rest = parser.parse_known_args()
-    return options, rest
+    # What stands after "--" are targets, whatever they look like.
+    end = sys.argv.index("--") if "--" in sys.argv else len(sys.argv)
+    options, rest = parser.parse_known_args(sys.argv[1:end])
+    return options, [*rest, *sys.argv[end:]]
 
 
 def working_directory(rest: list[str]) -> Path:
@@ -140,7 +142,7 @@ def newer(folder: Path, known: list[Run]) -> list[Run]:
 
 def watch(process: subprocess.Popen, folder: Path, known: list[Run], options: argparse.Namespace) -> int | None:
     """Return Snakemake's exit code, or None when it was stuck and has been killed; ``known`` are the runs before it."""
-    progress, since, warned = (-1, ""), time.monotonic(), False
+    progress, since, warned = -1, time.monotonic(), False
     while True:
         try:
             return process.wait(options.look)
@@ -148,19 +150,19 @@ def watch(process: subprocess.Popen, folder: Path, known: list[Run], options: ar
             pass
         runs = newer(folder, known)
         jobs = cluster_runs.jobs_of(runs) if runs else None
-        if not jobs:
+        if jobs is None:  # nothing submitted yet, or no answer
             since = time.monotonic()
             continue
         preempted = [job for job in jobs if job.state == "PREEMPTED"]
         if preempted and not warned:
             say(f"preempted for good, repeated when the other jobs have ended: {told(preempted)}")
             warned = True
-        now = (runs[-1].lines(), str(jobs))
+        lines = runs[-1].lines()
         idle = cluster_runs.waits_for_nothing(runs[-1], psutil.Process(process.pid), jobs)
-        if now != progress or not idle:
-            progress, since = now, time.monotonic()
+        if lines != progress or not idle:
+            progress, since = lines, time.monotonic()
         elif time.monotonic() - since > options.grace * 60:
-            say(f"Snakemake waits for jobs that SLURM has ended ({told(jobs)}): it is started again")
+            say("Snakemake waits for jobs that SLURM has ended: it is started again")
             cluster_runs.kill(psutil.Process(process.pid))
             process.wait()
             return None
@@ -175,13 +177,13 @@ def main() -> int:
         check(runs, options.grace)
         return 0
     make_sure_it_is_over(runs, options)
-    command = [sys.executable, "-m", "snakemake", *rest]
+    snakemake = [sys.executable, "-m", "snakemake"]
     for _ in range(STARTS):
         runs = cluster_runs.runs_in(folder)
         clear_queue(runs, options)
         if any((folder / ".snakemake" / "locks").glob("*")):
-            subprocess.run([*command, "--unlock"], env=environment(), check=True)
-        process = subprocess.Popen([*command, "--rerun-incomplete"], env=environment())
+            subprocess.run([*snakemake, "--unlock", *rest], env=environment(), check=True)
+        process = subprocess.Popen([*snakemake, "--rerun-incomplete", *rest], env=environment())
         signal.signal(signal.SIGTERM, lambda *_, running=process: running.terminate())
         try:
             code = watch(process, folder, runs, options)

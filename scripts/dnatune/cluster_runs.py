@@ -6,6 +6,7 @@ Snakemake names the jobs of a run by an id that it writes to its log; it never t
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 import time
 from collections.abc import Iterable
@@ -106,8 +107,8 @@ def cancel(jobs: Iterable[ClusterJob]) -> None:
 
 
 def accounting_works() -> bool:
-    """Say whether sacct, which Snakemake falls back to, gives answers on this cluster."""
-    return "disabled" not in _slurm(["sacct", "-X", "--noheader"]).stderr
+    """Say whether sacct, which Snakemake falls back to where there is one, gives answers on this cluster."""
+    return not shutil.which("sacct") or "disabled" not in _slurm(["sacct", "-X", "--noheader"]).stderr
 
 
 def waits_for_nothing(run: Run, process: psutil.Process, jobs: list[ClusterJob]) -> bool:
