@@ -1,5 +1,7 @@
 # make demo   sets itself up, runs the whole chain on the bundled example, prints where the report is
 # make test   sets itself up, runs the tests
+# make cluster   the tests on a throw-away SLURM cluster (needs Debian's slurmctld, slurmd, slurm-client, munge)
+# make resume CONFIG=my.yaml   on a SLURM cluster: runs, or goes on with a run whose Snakemake died (docs/cluster.md)
 # make lint   style of Python, Snakemake rules and workflow
 # make bench  timed claims, printed as tables (tests/bench/)
 # make docs   writes config/README.md from the schema
@@ -11,7 +13,7 @@ BIN := $(VENV)/bin
 PIN := pyproject.toml constraints.txt
 RUN := PATH="$(CURDIR)/$(BIN):$$PATH"
 
-.PHONY: demo test lint bench docs clean
+.PHONY: demo test cluster resume lint bench docs clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.workflow
@@ -21,7 +23,13 @@ demo: $(VENV)/.workflow
 	@echo "Model:  $(CURDIR)/results/example/final/nt-mini"
 
 test: $(VENV)/.dev
-	$(RUN) pytest -n 2 --dist loadfile
+	$(RUN) pytest -n 2 --dist loadfile -m "not cluster"
+
+cluster: $(VENV)/.dev
+	$(RUN) pytest tests/cluster
+
+resume: $(VENV)/.slurm
+	$(RUN) python scripts/resume_run.py --profile slurm $(if $(CONFIG),--configfile $(CONFIG)) $(ARGS)
 
 lint: $(VENV)/.dev
 	$(RUN) ruff check .
@@ -41,6 +49,10 @@ $(VENV)/.workflow: $(PIN)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check pip==26.3
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group workflow --constraint constraints.txt
+	@touch $@
+
+$(VENV)/.slurm: $(VENV)/.workflow
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group slurm --constraint constraints.txt
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.workflow

@@ -1,6 +1,6 @@
-"""What every script does around its work: a log that is also seen, and mistakes said in one sentence.
+"""What every script does around its work: a log that is also seen, GPUs of its own, mistakes said in one sentence.
 
-Takes the object that Snakemake gives to scripts (only its ``log`` is used); gives a context to work in.
+Takes the object that Snakemake gives to scripts (only ``log`` and ``resources`` are used); gives a context to work in.
 """
 
 from __future__ import annotations
@@ -10,17 +10,18 @@ import os
 import sys
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from dnatune.errors import UserError
+from dnatune.own_gpus import own_gpus
 
 LOGGER = logging.getLogger("dnatune")
 
 
 @contextmanager
 def job(snakemake: Any) -> Iterator[logging.Logger]:
-    """Log to the rule's log file and to the screen while the block runs.
+    """Log to the rule's log file and to the screen while the block runs; let it see as many GPUs as the rule asks for.
 
     A ``UserError`` ends the script with exit code 1 and its one sentence; any other exception is a bug of
     ours and keeps its traceback. Both reach the log and the screen.
@@ -41,8 +42,11 @@ def job(snakemake: Any) -> Iterator[logging.Logger]:
         LOGGER.addHandler(handler)
     LOGGER.setLevel(logging.INFO)
     LOGGER.propagate = False
+    # The processes that share a job have the GPUs of the first.
+    asked = getattr(snakemake, "resources", None) if first else None
     try:
-        yield LOGGER
+        with nullcontext() if asked is None else own_gpus(asked.get("gpu", 0)):
+            yield LOGGER
     except UserError as mistake:
         LOGGER.error("Error: %s", mistake)
         sys.exit(1)

@@ -1,6 +1,7 @@
-"""Profiles: each loads in a dry run, and names rules that exist."""
+"""Profiles: each loads in a dry run, names rules that exist, and asks the scheduler for what jobs need."""
 
 import importlib.util
+import os
 import shutil
 import subprocess
 import sys
@@ -9,6 +10,9 @@ from pathlib import Path
 
 import pytest
 import yaml
+
+from stub_slurm import StubSlurm
+from workflow_runs import Run, configuration, environment, model, simulate, write_inputs
 
 ROOT = Path(__file__).parents[2]
 PROFILES = sorted(path.parent.name for path in (ROOT / "profiles").glob("*/profile.yaml"))
@@ -42,7 +46,7 @@ def test_profile_names_rules_that_exist(name):
     # Snakemake ignores a misspelt rule under set-resources without a word, and underscored keys too.
     settings = yaml.safe_load((ROOT / "profiles" / name / "profile.yaml").read_text())
     assert set(settings.get("set-resources", {})) | set(settings.get("set-threads", {})) <= rules()
-    assert not [key for key in settings if "_" in key]
+    assert not [key for key in settings if "_" in key and not key.startswith("__")]
 
 
 def test_there_is_no_default_profile():
@@ -64,3 +68,105 @@ def test_every_rule_says_what_it_does_and_needs():
 def test_rules_are_formatted():
     done = subprocess.run(["snakefmt", "--check", "Snakefile", "workflow"], cwd=ROOT, capture_output=True, check=False)
     assert done.returncode == 0
+
+
+def test_the_profile_slurm_is_found_by_its_name_alone():
+    assert (ROOT / "slurm").resolve() == ROOT / "profiles" / "slurm"
+    assert (ROOT / "slurm" / "profile.yaml").is_file()
+
+
+def test_retries_are_in_profiles_only():
+    # In a rule they would repeat the job within the allocation that was too small.
+    for path in (ROOT / "workflow" / "rules").glob("*.smk"):
+        assert "retries:" not in path.read_text()
+
+
+@pytest.mark.parametrize(("listed", "allowed", "expected"), [(2, None, 2), (0, None, 0), (4, "1,3", 2), (4, "", 0)])
+def test_the_gpu_profile_counts_the_gpus(tmp_path, listed, allowed, expected):
+    from snakemake.profiles import ProfileConfigFileParser
+
+    tool = tmp_path / "nvidia-smi"
+    tool.write_text("#!/bin/sh\n" + "".join(f"echo 'GPU {i}: NVIDIA (UUID: GPU-{i})'\n" for i in range(listed)))
+    tool.chmod(0o755)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("PATH", str(tmp_path))
+        patched.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+        if allowed is not None:
+            patched.setenv("CUDA_VISIBLE_DEVICES", allowed)
+        with open(ROOT / "profiles" / "gpu" / "profile.yaml") as profile:
+            assert ProfileConfigFileParser().parse(profile)["resources"] == [f"gpu={expected}"]
+
+
+QUEUED = ("tokens", "embeddings", "train", "refit", "package", "name_query", "baseline", "embed_records")
+
+
+@pytest.mark.skipif(not importlib.util.find_spec("snakemake_executor_plugin_slurm"), reason="no executor plugin")
+def test_sbatch_is_asked_for_what_each_rule_needs(tmp_path):
+    resources = {"threads": 2, "mem_mb": 900, "runtime": 30}
+    models = {
+        "one": {**model(), "resources": resources},
+        "four": {**model(), "resources": {**resources, "threads": 8, "gpu": 4}},
+        "none": {**model("probe"), "resources": {**resources, "gpu": 0}},
+    }
+    config = configuration(
+        write_inputs(tmp_path / "input", simulate(of_each=4)),
+        models=models,
+        packaging={"mode": "refit", "models": list(models)},
+        baselines={"methods": ["majority"]},
+        query=str(tmp_path / "input" / "sequences.fasta"),
+    )
+    run = Run(tmp_path / "work", config)
+    targets = ["predictions/sequences.tsv", *(f"baselines/majority/fold_{k}/run.json" for k in range(2))]
+    targets = [run.file(name) for name in (*targets, *(f"vectors/{name}.parquet" for name in models))]
+    listed = run.snakemake("--summary", "--nolock", *targets).stdout
+    assert "train" in listed, listed
+    outputs = [run.directory / line.split("\t")[0] for line in listed.splitlines() if line.startswith("results/")]
+    jobs = [f"{kind}/{name}" for kind in ("refit", "package", "vectors", "embeddings") for name in models]
+    jobs += [f"{kind}/fold_{k}" for kind in ("baselines/majority", *(f"train/{m}" for m in models)) for k in range(2)]
+    jobs += ["predictions/sequences", *(f"tokens/{path.name}" for path in outputs if path.parent.name == "tokens")]
+    outputs += [run.results / "benchmarks" / f"{job}.tsv" for job in jobs]
+    for path in outputs:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch() if path.suffix else path.mkdir(exist_ok=True)
+    slurm = StubSlurm(tmp_path / "slurm", outputs)
+    slurm.fail("rule_train_wildcards_one_0", 2)
+    done = subprocess.run(
+        [
+            *run.command("--profile", "slurm", "--slurm-init-seconds-before-status-checks", "1", "--latency-wait", "5"),
+            *("--forcerun", *QUEUED, "--allowed-rules", *QUEUED, "--", *targets),
+        ],
+        cwd=ROOT,
+        env={**environment(), "PATH": f"{slurm.bin}{os.pathsep}{environment()['PATH']}"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-5000:]
+
+    def cpu(partition: str, mem: int, minutes: int, threads: int = 1) -> list[str]:
+        return [*sizes(partition, mem, minutes), "--requeue", "--ntasks=1", f"--cpus-per-task={threads}"]
+
+    def gpu(gpus: int, mem: int, minutes: int, threads: int) -> list[str]:
+        head = [*sizes("gpu", mem, minutes), "--nodes=1", "--requeue"]
+        tail = [f"--cpus-per-task={threads}"]
+        return [*head, *tail, f"--gpus={gpus}"] if gpus else [*head, "--ntasks=1", *tail]
+
+    def sizes(partition: str, mem: int, minutes: int) -> list[str]:
+        return ["--parsable", "--export=ALL", "-p", partition, "-t", str(minutes), "--mem", str(mem)]
+
+    training = {"one": gpu(1, 900, 30, 2), "four": gpu(4, 900, 30, 8), "none": gpu(0, 900, 30, 2)}
+    applying = {**training, "four": gpu(1, 900, 30, 8)}
+    expected = [("rule_name_query_wildcards_sequences", gpu(1, 4000, 120, 1))]
+    expected += [(f"rule_baseline_wildcards_majority_{k}", cpu("cpu", 4000, 120)) for k in range(2)]
+    expected += [("rule_embeddings_wildcards_none", applying["none"])]
+    for name in models:
+        expected += [(f"rule_train_wildcards_{name}_{k}", training[name]) for k in range(2)]
+        expected += [(f"rule_refit_wildcards_{name}", training[name])]
+        expected += [(f"rule_embed_records_wildcards_{name}", applying[name])]
+        expected += [(f"rule_package_wildcards_{name}", cpu("cpu", 900, 60))]
+    # The two attempts that the cluster refused: the next asks for more memory and time.
+    expected += [("rule_train_wildcards_one_0", gpu(1, 900 * n, 30 * n, 2)) for n in (2, 3)]
+    tokens = [call for call in slurm.submitted() if call[0].startswith("rule_tokens")]
+    assert [arguments for _, arguments in tokens] == [cpu("cpu", 4000, 60)]
+    assert sorted(slurm.submitted()) == sorted([*expected, *tokens])

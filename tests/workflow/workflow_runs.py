@@ -151,8 +151,9 @@ class Run:
         path = self.directory / f"{self.config['name']}.yaml"
         path.write_text(yaml.safe_dump(self.config, sort_keys=False))
         files = ["--snakefile", str(REPOSITORY / "Snakefile"), "--directory", str(self.directory)]
-        known = ["--configfile", str(path), "--cores", str(CORES)]
-        return [sys.executable, "-m", "snakemake", *arguments, *files, *known]
+        # A profile says how many cores there are; on a cluster they would also limit the threads of jobs.
+        cores = [] if "--profile" in arguments else ["--cores", str(CORES)]
+        return [sys.executable, "-m", "snakemake", *arguments, *files, "--configfile", str(path), *cores]
 
     def snakemake(self, *arguments: str, timeout: float = 600) -> subprocess.CompletedProcess[str]:
         """Run Snakemake; standard output and error together in ``stdout``."""

@@ -70,6 +70,11 @@ def model_resource(key):
     return lambda wildcards, attempt: TRAINED[wildcards.model]["resources"][key] * (attempt if grows else 1)
 
 
+def one_gpu(wildcards):
+    """GPUs of a job that applies a model: one, where its training asks for any."""
+    return min(1, config["models"][wildcards.model]["resources"]["gpu"])
+
+
 def model_threads(wildcards):
     """CPU threads of a model's training job."""
     return TRAINED[wildcards.model]["resources"]["threads"]

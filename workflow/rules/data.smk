@@ -1,4 +1,5 @@
 # Records, labels and folds: what is learnt from, what it is called, who is tested when.
+# On a cluster these small steps run where Snakemake runs: a fault in the data shows at once, not after a queue.
 
 
 rule records:
@@ -14,6 +15,7 @@ rule records:
         "<logs>/records.log",
     benchmark:
         "<benchmarks>/records.tsv"
+    localrule: True
     conda:
         "../../envs/data.yaml"
     threads: 1
@@ -42,6 +44,7 @@ rule labels:
         "<logs>/labels.log",
     benchmark:
         "<benchmarks>/labels.tsv"
+    localrule: True
     conda:
         "../../envs/data.yaml"
     threads: 1
@@ -68,6 +71,7 @@ rule folds:
         "<logs>/folds.log",
     benchmark:
         "<benchmarks>/folds.tsv"
+    localrule: True
     conda:
         "../../envs/data.yaml"
     threads: 1

@@ -18,7 +18,7 @@ rule embed_records:
     resources:
         mem_mb=model_resource("mem_mb"),
         runtime=model_resource("runtime"),
-        gpu=model_resource("gpu"),
+        gpu=one_gpu,
     params:
         model="{model}",
         settings=embedding_settings,

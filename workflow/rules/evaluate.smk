@@ -14,6 +14,7 @@ rule evaluate:
         "<logs>/evaluate/{kind}/{predictor}/fold_{fold}.log",
     benchmark:
         "<benchmarks>/evaluate/{kind}/{predictor}/fold_{fold}.tsv"
+    localrule: True
     conda:
         "../../envs/data.yaml"
     threads: 1
@@ -46,6 +47,7 @@ rule compare:
         "<logs>/compare.log",
     benchmark:
         "<benchmarks>/compare.tsv"
+    localrule: True
     conda:
         "../../envs/data.yaml"
     threads: 1

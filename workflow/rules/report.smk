@@ -28,6 +28,7 @@ rule figures:
         "<logs>/figures.log",
     benchmark:
         "<benchmarks>/figures.tsv"
+    localrule: True
     conda:
         "../../envs/report.yaml"
     threads: 1
@@ -79,6 +80,7 @@ rule report:
         "<logs>/report.log",
     benchmark:
         "<benchmarks>/report.tsv"
+    localrule: True
     conda:
         "../../envs/report.yaml"
     threads: 1

@@ -1,0 +1,256 @@
+"""On a real SLURM cluster: a run gives what it gives on one machine, whatever happens to its jobs.
+
+Each disturbance stops a training job in its middle (SIGSTOP), so that it strikes before the job has ended however fast
+the machine is. Afterwards the report is there, the metrics are those of a run that nothing disturbed, and no fold was
+trained from the start again.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from throwaway import PATIENCE, Cluster, Job, finish, said, wait_for, why_not
+from workflow_runs import Run, configuration, kill_group, model, simulate, write_inputs
+
+pytestmark = [pytest.mark.cluster, pytest.mark.slow]
+
+EPOCHS = 40
+REPORT = "report/report.html"
+
+
+@pytest.fixture(scope="module")
+def machine():
+    """One throw-away cluster for all tests."""
+    if reason := why_not():
+        pytest.skip(reason)
+    cluster = Cluster()
+    try:
+        cluster.command("start")
+        yield cluster
+    finally:
+        cluster.remove()
+
+
+@pytest.fixture
+def cluster(machine):
+    """The cluster, left without jobs and with its nodes up."""
+    yield machine
+    machine.slurm("scancel", "--user", str(os.getuid()))
+    if machine.node_is_down():
+        machine.slurm("scontrol", "update", "nodename=gpu1", "state=resume")
+
+
+@pytest.fixture(scope="module")
+def undisturbed(machine, tmp_path_factory) -> Run:
+    """A run on this machine, without the cluster."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    resources = {"threads": 1, "mem_mb": 2000, "runtime": 5}
+    models = {"full": {**model(epochs=EPOCHS), "resources": resources}}
+    inputs = write_inputs(folder / "input", simulate(of_each=10))
+    run = Run(folder / "work", configuration(inputs, models=models, baselines={"methods": []}))
+    make_here(run, run.file(REPORT))
+    return run
+
+
+def make_here(run: Run, target: str) -> None:
+    """Make a file of a run on this machine, without the cluster."""
+    done = run.snakemake(target, timeout=PATIENCE)
+    assert done.returncode == 0, done.stdout[-6000:]
+
+
+@pytest.fixture
+def run(undisturbed, tmp_path) -> Run:
+    """The same run, done as far as tokens: what comes next is training."""
+    copy = replace(undisturbed, directory=tmp_path / "work")
+    shutil.copytree(undisturbed.directory, copy.directory)
+    for name in ("models", "metrics.tsv", "comparison.tsv", "paired_tests.tsv", "report", "logs/train"):
+        path = copy.results / name
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    return copy
+
+
+def stop_in_the_middle(cluster: Cluster, run: Run, epoch: int = 3) -> Job:
+    """Stop the first training job that has come to ``epoch``, and return it."""
+
+    def find() -> Path | None:
+        for log in sorted((run.results / "logs/train/full").glob("fold_*.log")):
+            epochs = re.findall(r"epoch (\d+)\.\d+/", log.read_text())
+            if epochs and int(epochs[-1]) >= epoch:
+                return log
+        return None
+
+    fold = wait_for(find, f"epoch {epoch} of a fold").stem.removeprefix("fold_")
+    (job,) = cluster.jobs(run, f"train full_{fold}")
+    cluster.training_process(run, job).send_signal(signal.SIGSTOP)
+    return job
+
+
+def log_of(run: Run, job: Job) -> str:
+    """Return the log of a training job's last attempt."""
+    return (run.results / "logs/train/full" / f"fold_{job.work.rsplit('_', 1)[1]}.log").read_text()
+
+
+def check_the_end(run: Run, undisturbed: Run, job: Job | None) -> None:
+    """Compare with the undisturbed run; the disturbed job went on from where it was."""
+    assert (run.results / REPORT).is_file()
+    assert (run.results / "metrics.tsv").read_bytes() == (undisturbed.results / "metrics.tsv").read_bytes()
+    if job is not None:
+        resumed = re.findall(r"goes on from step (\d+)", log_of(run, job))
+        assert len(resumed) == 1, log_of(run, job)
+        assert int(resumed[0]) > 0
+    assert not (run.results / "checkpoints").exists()
+
+
+def attempts(cluster: Cluster, run: Run) -> dict[str, list[Job]]:
+    """Return the jobs that trained each fold, in their order."""
+    found: dict[str, list[Job]] = {}
+    for job in sorted(cluster.jobs(run, "train"), key=lambda job: int(job.number)):
+        found.setdefault(job.work, []).append(job)
+    return found
+
+
+def check_the_others(cluster: Cluster, run: Run, job: Job) -> None:
+    """No fold but the disturbed one was trained more than once."""
+    for work, jobs in attempts(cluster, run).items():
+        if work != job.work:
+            assert [j.state for j in jobs] == ["COMPLETED"], jobs
+
+
+def test_a_whole_run_gives_what_it_gives_here_with_one_gpu_per_job(cluster, tmp_path):
+    models = {
+        "full": {**model(), "resources": {"mem_mb": 2000}},
+        "lora": {**model("lora"), "lora": {"r": 4, "alpha": 8}, "resources": {"mem_mb": 2000}},
+    }
+    inputs = write_inputs(tmp_path / "input", simulate())
+    config = configuration(inputs, models=models, split={"folds": 3}, baselines={"methods": ["majority"]})
+    here, there = Run(tmp_path / "here", config), Run(tmp_path / "there", config)
+    there.directory.mkdir()
+    finish(cluster.start(there), there)
+    make_here(here, here.file("metrics.tsv"))
+    assert (there.results / REPORT).is_file()
+    assert (there.results / "metrics.tsv").read_bytes() == (here.results / "metrics.tsv").read_bytes()
+    assert sorted(p.name for p in (there.results / "final").iterdir()) == ["full", "lora"]
+
+    jobs = cluster.jobs(there)
+    assert {job.state for job in jobs} == {"COMPLETED"}
+    with_gpu = [job for job in jobs if job.gpus != "none"]
+    assert {job.gpus for job in with_gpu} == {"gpu:a100:1"}
+    folds = [f"train {name}_{k}" for name in models for k in range(3)]
+    assert sorted(job.work for job in with_gpu) == sorted([*folds, "refit full", "refit lora"])
+    rules = [job.work.split()[0] for job in jobs if job.gpus == "none"]
+    assert sorted(rules) == ["baseline"] * 3 + ["package"] * 2 + ["tokens"]
+    # Times are whole seconds: a job that starts in the second in which another ends does not run beside it.
+    at_once = [sum(j.start <= job.start < j.end for j in with_gpu) for job in with_gpu]
+    assert max(at_once) == 2, at_once
+
+
+def test_a_preempted_job_goes_on(cluster, run, undisturbed):
+    process = cluster.start(run, run.file(REPORT))
+    job = stop_in_the_middle(cluster, run)
+    cluster.slurm("sbatch", "-p", "high", "--gpus=2", "-t", "1", "-o", "/dev/null", "--wrap", "sleep 5")
+    wait_for(lambda: cluster.jobs(run, job.work)[0].restarts, "the preemption")
+    finish(process, run)
+    check_the_end(run, undisturbed, job)
+    assert {len(jobs) for jobs in attempts(cluster, run).values()} == {1}  # SLURM repeats the job, not Snakemake
+
+
+def test_a_job_that_ran_out_of_time_goes_on_with_more(cluster, run, undisturbed):
+    process = cluster.start(run, run.file(REPORT))
+    job = stop_in_the_middle(cluster, run)
+    cluster.slurm("scontrol", "update", f"JobId={job.number}", "TimeLimit=1")
+    finish(process, run)
+    check_the_end(run, undisturbed, job)
+    check_the_others(cluster, run, job)
+    first, second = attempts(cluster, run)[job.work]
+    assert (first.state, second.state, second.minutes) == ("TIMEOUT", "COMPLETED", 2 * job.minutes)
+
+
+def test_a_job_killed_for_memory_is_repeated_with_more(cluster, run, undisturbed):
+    # Two Snakemakes and a Python with torch need more than this.
+    run.config["models"]["full"]["resources"]["mem_mb"] = 500
+    finish(cluster.start(run, run.file(REPORT)), run)
+    check_the_end(run, undisturbed, None)
+    for jobs in attempts(cluster, run).values():
+        assert [j.mem_mb for j in jobs] == [500 * (i + 1) for i in range(len(jobs))]
+        assert len(jobs) > 1
+        assert jobs[-1].state == "COMPLETED"
+
+
+def test_a_controller_that_is_away_for_a_minute_costs_nothing(cluster, run, undisturbed):
+    process = cluster.start(run, run.file(REPORT), guard=True)
+    job = stop_in_the_middle(cluster, run)
+    stopped = cluster.training_process(run, job)
+    cluster.command("kill-ctld")
+    stopped.send_signal(signal.SIGCONT)  # jobs run on, and end, without the controller
+    time.sleep(60)
+    cluster.command("start-ctld")
+    finish(process, run)
+    check_the_end(run, undisturbed, None)
+    assert {len(jobs) for jobs in attempts(cluster, run).values()} == {1}
+
+
+def test_a_killed_snakemake_finds_its_running_jobs_again(cluster, run, undisturbed):
+    # One GPU is taken, so that one fold runs and the other is in the queue.
+    blocker = cluster.slurm("sbatch", "--parsable", "-p", "gpu", "--gpus=1", "-o", "/dev/null", "--wrap", "sleep 3000")
+    process = cluster.start(run, run.file(REPORT))
+    job = stop_in_the_middle(cluster, run)
+    (queued,) = (j for j in cluster.jobs(run, "train") if j.number != job.number)
+    assert queued.state == "PENDING"
+    kill_group(process)
+    guarded = cluster.start(run, run.file(REPORT), guard=True)
+    wait_for(lambda: "waiting for jobs of an earlier run" in said(run), "the guard to find the jobs")
+    cluster.training_process(run, job).send_signal(signal.SIGCONT)
+    cluster.slurm("scancel", blocker.strip())
+    finish(guarded, run)
+    check_the_end(run, undisturbed, None)
+    # The job that ran was waited for; the one in the queue was taken out and asked for again.
+    states = {work: [j.state for j in jobs] for work, jobs in attempts(cluster, run).items()}
+    assert states == {job.work: ["COMPLETED"], queued.work: ["CANCELLED", "COMPLETED"]}
+
+
+def test_a_job_whose_node_goes_down_goes_on(cluster, run, undisturbed):
+    process = cluster.start(run, run.file(REPORT))
+    job = stop_in_the_middle(cluster, run)
+    cluster.slurm("scontrol", "update", "nodename=gpu1", "state=down", "reason=test")
+    wait_for(lambda: cluster.jobs(run, job.work)[0].state == "PENDING", "the job to be back in the queue")
+    cluster.slurm("scontrol", "update", "nodename=gpu1", "state=resume")
+    finish(process, run)
+    check_the_end(run, undisturbed, job)
+
+
+def test_a_job_preempted_for_good_is_repeated_by_the_guard(cluster, run, undisturbed):
+    # In this partition preemption cancels: for Snakemake such a job never ends.
+    arguments = ("--set-resources", "train:slurm_partition=scav", "--", run.file(REPORT))
+    process = cluster.start(run, *arguments, guard=True)
+    job = stop_in_the_middle(cluster, run)
+    cluster.slurm("sbatch", "-p", "gpu", "--gpus=2", "-t", "1", "-o", "/dev/null", "--wrap", "sleep 5")
+    wait_for(lambda: cluster.jobs(run, job.work)[0].state == "PREEMPTED", "the preemption")
+    finish(process, run)
+    check_the_end(run, undisturbed, job)
+    assert "Snakemake waits for jobs that SLURM has ended" in said(run)
+
+
+def test_the_guard_leaves_a_living_snakemake_alone_and_says_how_it_stands(cluster, run):
+    process = cluster.start(run, run.file(REPORT))
+    job = stop_in_the_middle(cluster, run)
+    guard = cluster.start(run, run.file(REPORT), guard=True)
+    assert guard.wait(120) == 1
+    assert f"Process {process.pid}: found a Snakemake that still works in this folder" in said(run)
+    assert process.poll() is None
+    cluster.start(run, "--check", guard=True).wait(120)
+    assert re.search(
+        rf"runs \(process {process.pid}\); its jobs in SLURM:.*\b{job.work} \(job {job.number}, RUNNING", said(run)
+    )
+    kill_group(process)
+    cluster.start(run, "--check", guard=True).wait(120)
+    assert re.search(
+        rf"is gone from this machine; its jobs in SLURM:.*\b{job.work} \(job {job.number}, RUNNING", said(run)
+    )
