@@ -10,6 +10,7 @@ import base64
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -71,12 +72,17 @@ def as_data_uri(path: str | Path) -> str:
     return "data:image/svg+xml;base64," + base64.b64encode(Path(path).read_bytes()).decode("ascii")
 
 
+def metric(run: Run, name: str) -> report_words.Metric:
+    """Return the words for a metric of the run's task."""
+    return run.task.report.metric(name) or report_words.metric(name)
+
+
 def big_numbers(run: Run) -> list[dict[str, str]]:
     """Return the four headline numbers of the best model with their spread in words."""
     own = report_tables.estimates(run.comparison, run.best) if run.best else {}
     rows = []
     for name in run.task.headline:
-        value, words = own.get(name, Estimate(math.nan, folds=0)), run.task.report.metric(name)
+        value, words = own.get(name, Estimate(math.nan, folds=0)), metric(run, name)
         rows.append(
             {
                 "name": words.name,
@@ -111,7 +117,7 @@ def model_rows(run: Run) -> list[dict[str, Any]]:
                     "values": [stages[stage].get(name) for name in shown],
                 }
             )
-    return [{"columns": [(name, run.task.report.metric(name)) for name in shown], "rows": rows}]
+    return [{"columns": [(name, metric(run, name)) for name in shown], "rows": rows}]
 
 
 def tables(run: Run) -> dict[str, pd.DataFrame]:
@@ -177,7 +183,7 @@ def render(run: Run, template: str | Path, css: str | Path, js: str | Path) -> s
         paired=run.paired.to_dict("records"),
         unknown_words=report_words.unknowns_sentence(_of(run.unknowns, run.best)) if len(run.unknowns) else "",
         unknowns=run.unknowns.to_dict("records"),
-        metric=run.task.report.metric,
+        metric=partial(metric, run),
         glossary=_glossary(run),
         versions=versions(run),
         config=yaml.safe_dump(_plain(run.config), sort_keys=False, allow_unicode=True),
@@ -190,7 +196,7 @@ def render(run: Run, template: str | Path, css: str | Path, js: str | Path) -> s
 def _glossary(run: Run) -> dict[str, report_words.Metric]:
     """Return the words of the metrics that were measured, those of k names under one heading."""
     measured = dict.fromkeys("top_k_accuracy" if name.startswith("top_") else name for name in run.metrics["metric"])
-    words = {name: run.task.report.metric(name) for name in measured}
+    words = {name: metric(run, name) for name in measured}
     return {name: word for name, word in words.items() if word.meaning}
 
 

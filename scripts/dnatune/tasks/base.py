@@ -269,11 +269,9 @@ class Judging(Part):
 class Report(Part):
     """What the report says of this task."""
 
-    def metric(self, name: str) -> Metric:
-        """Return what a metric means for this task."""
-        from dnatune.report_words import metric
-
-        return metric(name)
+    def metric(self, name: str) -> Metric | None:
+        """Return what a metric means for this task, None where it means what it does for sequences."""
+        return None
 
     def answer(self, run: Run) -> list[Sentence]:
         """Return the report's answer in words."""
