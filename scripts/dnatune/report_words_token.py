@@ -6,7 +6,6 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from dnatune import report_words
 from dnatune.report_words import Estimate, Metric, Sentence, counted, number, percent, spread
 
 METRICS: dict[str, Metric] = {
@@ -48,11 +47,6 @@ METRICS: dict[str, Metric] = {
     "bases": Metric("Bases tested", "Number of test bases in the fold."),
     "records": Metric("Sequences tested", "Number of test sequences in the fold."),
 }
-
-
-def metric(name: str) -> Metric:
-    """Return the words for a metric of a label per base."""
-    return METRICS.get(name) or report_words.metric(name)
 
 
 def data_sentence(summary: Mapping[str, Any], labels: Mapping[str, Any]) -> Sentence:

@@ -18,9 +18,9 @@ COUNTS = ("f1_macro", "accuracy", "log_loss")
 class TokenReport(Report):
     """See the module."""
 
-    def metric(self, name: str) -> Metric:
+    def metric(self, name: str) -> Metric | None:
         """Return what a metric means, in bases."""
-        return report_words_token.metric(name)
+        return report_words_token.METRICS.get(name)
 
     def answer(self, run: Run) -> list[Sentence]:
         """Say how well bases are labelled, which labels are hard, how sure, against baselines, overfitting."""
