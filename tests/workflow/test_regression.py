@@ -71,7 +71,6 @@ def configuration(folder: Path, **sections: object) -> dict:
         "models": {
             "full": model(epochs=6, learning_rate="3e-3"),
             "lora": {**model("lora", epochs=1), "lora": {"r": 4, "alpha": 8}},
-            "probe": model("probe", epochs=1),
         },
         "calibration": {"coverage": 0.8},
         "baselines": {"methods": ["mean", "kmer_ridge", "vector_ridge"], "kmer_ridge": {"k": 2}},
@@ -126,7 +125,7 @@ def test_models_learn_in_units_and_baselines_are_what_they_say(run):
     assert mean["kmer_ridge", "test", "raw", "r2"] > 0.2
     assert -0.2 < mean["mean", "test", "raw", "r2"] <= 0
     # So few sequences teach a model little, but it starts at the mean of the values, not at 0.
-    for name in ("full", "lora", "probe"):
+    for name in ("full", "lora"):
         assert mean[name, "test", "raw", "r2"] > -0.5
     assert (comparison["ci_low"].dropna() <= comparison["ci_high"].dropna()).all()
     errors = comparison.xs("rmse", level="metric")
@@ -166,17 +165,17 @@ def test_the_report_answers_for_values(run):
     text = " ".join(re.sub("<[^>]+>", " ", re.sub(r"<(style|script)\b.*?</\1>", " ", html, flags=re.S)).split())
     assert "How well can the values of values be predicted?" in text
     assert "Its intervals for 80 % of values" in text
-    for name in ("full", "lora", "probe", "mean", "kmer_ridge", "vector_ridge", *UNITS):
+    for name in ("full", "lora", "mean", "kmer_ridge", "vector_ridge", *UNITS):
         assert name in text
     for word in ("classes large enough", "Class balance", "PR-AUC", "right name"):
         assert word not in text
     table = read(run.results / "report/tables/per_output.tsv")
-    assert len(table) == 6 * 2
+    assert len(table) == 5 * 2
     for figure in ("predicted_measured", "interval_coverage", "target_distribution", "learning_curves"):
         assert {p.suffix for p in (run.results / "report/figures").glob(f"{figure}.*")} == {".svg", ".png"}
 
 
-@pytest.mark.parametrize("name", ["full", "lora", "probe"])
+@pytest.mark.parametrize("name", ["full", "lora"])
 def test_plain_transformers_gives_units_as_the_card_says(run, name, tmp_path):
     folder = run.results / "final" / name
     card = (folder / "README.md").read_text()

@@ -28,8 +28,8 @@ def _mean(train: Any, targets: np.ndarray, query: Any, outputs: int, *_: Any) ->
 def _kmer_ridge(
     train: Any, targets: np.ndarray, query: Any, outputs: int, settings: Mapping[str, Any], *_: Any
 ) -> np.ndarray:
-    """Ridge regression on k-mers that are there or not, each record scaled to length 1."""
-    parts = [unit_rows(kmer_matrix(part, int(settings["k"]))) for part in (train, query)]
+    """Ridge regression on k-mer counts, each record scaled to length 1."""
+    parts = [unit_rows(kmer_matrix(part, int(settings["k"]), binary=False)) for part in (train, query)]
     return ridge_values(parts[0], targets, parts[1])
 
 
