@@ -52,6 +52,11 @@ def test_a_text_that_is_no_number_is_named(found):
     assert str(said.value).count(". ") == 0
 
 
+def test_a_tab_within_a_cell_moves_no_value_to_the_next_column():
+    with pytest.raises(UserError, match="'leaf, proto' for id 'b' holds a tab"):
+        regression().labels.check(SOURCE, pa.array(["a", "b"]), pa.array(["1\t2", "1\t2\t3"]), np.ones(2, int))
+
+
 @pytest.mark.parametrize(("texts", "said"), [(["1\t", "2\t"], "no value"), (["1\t4", "2\t4"], "only the value 4")])
 def test_an_output_that_never_varies_is_refused(texts, said):
     with pytest.raises(UserError, match=f"'proto' has {said}"):

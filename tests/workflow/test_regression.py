@@ -122,7 +122,7 @@ def test_models_learn_in_units_and_baselines_are_what_they_say(run):
     mean = comparison["mean"]
     history = read(run.results / "models/full/fold_0/history.tsv")
     assert history["train_mse"].iloc[-1] < history["train_mse"].iloc[0]
-    assert mean["kmer_ridge", "test", "raw", "r2"] > 0.2
+    assert mean["kmer_ridge", "test", "raw", "r2"] > 0.1
     assert -0.2 < mean["mean", "test", "raw", "r2"] <= 0
     # So few sequences teach a model little, but it starts at the mean of the values, not at 0.
     for name in ("full", "lora"):

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from dnatune.errors import UserError
 from dnatune.labels import label_map
@@ -30,6 +31,12 @@ class RegressionLabels(Labels):
 
     def check(self, source: LabelSource, ids: pa.Array, texts: pa.Array, lengths: np.ndarray) -> None:
         """Refuse a text that is no finite number, and an output that has fewer than two different values."""
+        torn = np.flatnonzero(pc.count_substring(texts, "\t").to_numpy(zero_copy_only=False) >= len(self.names))
+        if len(torn):
+            raise UserError(
+                f"{source.file}: a cell of column '{source.column}' for id '{ids[int(torn[0])].as_py()}' holds a tab, "
+                "expected a number, or an empty cell where nothing was measured."
+            )
         table = cells(texts, len(self.names))
         for i, name in enumerate(self.names):
             values = numbers(table[i])
