@@ -145,7 +145,7 @@ def _job(line: str) -> Job:
     return Job(
         number=facts["JobId"],
         state=facts["JobState"],
-        work=(comment[1] if comment else "").removeprefix("rule_").replace("_wildcards_", " "),
+        work=(comment[1].strip() if comment else "").removeprefix("rule_").replace("_wildcards_", " "),
         gpus=facts.get("JOB_GRES", "none"),
         minutes=60 * hours + minutes,
         mem_mb=int(memory[1]) * (1024 if memory[2] == "G" else 1),
