@@ -99,7 +99,10 @@ def test_a_saved_tokenizer_gives_the_encoder_of_its_model(tmp_path, kmers):
     backbone = tuning.backbone_of(model_settings(backbone_config={**SIZES, **kmers}))
     backbone.saved_tokenizer().save_pretrained(tmp_path)
     write_json(tmp_path / "config.json", {"model_type": "esm"})
-    encoder, saved = backbone.encoder(), saved_encoder(tmp_path, {"context": 1000, "vocabulary_size": 0})
+    encoder, saved = (
+        backbone.encoder(),
+        saved_encoder(tmp_path, {"context": 1000, "vocabulary_size": 5000, "frames": 1}),
+    )
     assert type(saved) is type(encoder)
     sequence = "ACGTTGCANNACGATCGATTACAG"
     assert saved.encode([sequence], 0)[0].tolist() == encoder.encode([sequence], 0)[0].tolist()
