@@ -16,6 +16,7 @@ from dnatune import tuning
 from dnatune.backbones import find_backbone
 from dnatune.errors import UserError
 from dnatune.prediction import saved_encoder
+from dnatune.views import all_views
 from miniature_entries import (
     WRITERS,
     write_barcodebert,
@@ -231,7 +232,7 @@ def test_a_sequence_shorter_than_a_token(folders):
 
     backbone = find_backbone(str(folders["barcodebert"]))
     encoder = backbone.encoder()
-    table = TokenTable.of_sequences(["AC", "ACGTA"], encoder, TokenSettings(165, None, 4))
+    table = TokenTable.of_sequences(["AC", "ACGTA"], encoder, TokenSettings(165, None, all_views(4)))
     model = backbone.model(LABELS, "mean", 0.0)
     for rows in ([0], [0, 4], [7]):
         assert torch.isfinite(logits(model, TokenInputs(table, encoder.pad_id).batch(rows))).all()

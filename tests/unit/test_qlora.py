@@ -121,7 +121,7 @@ def test_it_learns_and_the_weights_in_four_bits_stay(tmp_path):
     # The packaged model gives the probabilities that were evaluated.
     tuning.save(trained.model, tmp_path / "w", "qlora")
     merged = tuning.restore(tmp_path / "w", settings, LABEL_IDS, 0).eval()
-    rows = INPUTS.table.rows_of(FOLD.test[:4], 1)
+    rows = INPUTS.table.rows_of(FOLD.test[:4], views=[0])
     torch.testing.assert_close(
         logits(merged, INPUTS, rows), logits(trained.model.eval(), INPUTS, rows), atol=1e-4, rtol=0
     )

@@ -68,8 +68,10 @@ class BarcodeBert(GenericBackbone):
         encoder.frames = self.k
         return encoder
 
-    def model(self, labels: dict[str, int], pooling: str, head_dropout: float) -> PreTrainedModel:
+    def model(
+        self, labels: dict[str, int], pooling: str, head_dropout: float, head: dict[str, Any] | None = None
+    ) -> PreTrainedModel:
         """Return the model. Raises UserError for a pooling that needs the [CLS] token it does not have."""
         if pooling in ("cls", "architecture"):
             raise UserError(f"BarcodeBERT ({self.source}) has no [CLS] token for pooling: {pooling}; use mean.")
-        return super().model(labels, pooling, head_dropout)
+        return super().model(labels, pooling, head_dropout, head)
