@@ -267,7 +267,7 @@ def baseline_sentence(
     each metric the strongest baseline is the opponent: the choice favours the baselines, never the model.
     """
     question = "Is a language model worth it here?"
-    parts, won, lost, behind = [], 0, 0, 0
+    parts, won, lost, behind, before, tested = [], 0, 0, 0, 0, 0
     for name in counts:
         words = metric(name)
         rivals = {b: e[name].mean for b, e in baselines.items() if name in e and math.isfinite(e[name].mean)}
@@ -288,7 +288,7 @@ def baseline_sentence(
             verdict = f"{who} is ahead of {whom}, but not by enough for these folds to be sure"
         else:
             verdict = f"the model is {'ahead of' if ahead > 0 else 'behind' if ahead < 0 else 'level with'} {best}"
-        behind += ahead < 0
+        behind, before, tested = behind + (ahead < 0), before + (ahead > 0), tested + math.isfinite(p)
         parts.append(f"{words.name}: {verdict} ({values}; {evidence})")
     if not parts:
         return Sentence(question, "No baseline was run, so this cannot be said.")
@@ -300,6 +300,10 @@ def baseline_sentence(
         )
     elif won:
         head = "It depends on what you need: it wins on one count and loses on another."
+    elif before == len(parts) and not tested:
+        head = (
+            "Perhaps: it is ahead of the strongest baseline on every count, but one split cannot tell luck from skill."
+        )
     elif behind == len(parts):
         head = "Not shown: the strongest baseline, which is simpler and cheaper, is ahead everywhere, if not surely."
     else:

@@ -350,3 +350,13 @@ def test_a_baseline_that_is_ahead_is_never_called_level():
     ).text
     assert "knn is ahead of the model" in text and "ahead everywhere" in text
     assert "0.900 against 0.970; p = 0.2" in text
+
+
+def test_ahead_on_every_count_in_one_split_is_said_with_its_limit():
+    own = {name: Estimate(value) for name, value in (("accuracy", 0.84), ("pr_auc_macro", 0.9), ("log_loss", 0.3))}
+    rival = {name: Estimate(value) for name, value in (("accuracy", 0.8), ("pr_auc_macro", 0.8), ("log_loss", 0.4))}
+    untested = pd.DataFrame(columns=["metric", "model_a", "model_b"])
+    said = report_words.baseline_sentence("m", {"b": rival}, own, untested)
+    assert said.text.startswith("Perhaps: it is ahead of the strongest baseline on every count")
+    behind = report_words.baseline_sentence("m", {"b": own}, rival, untested)
+    assert behind.text.startswith("Not shown: the strongest baseline")
