@@ -18,6 +18,7 @@ from transformers import PreTrainedModel, set_seed
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 from dnatune import quantisation
+from dnatune.adapters import peft_library
 from dnatune.backbones import find_backbone
 from dnatune.backbones.base import Backbone, head_modules
 from dnatune.backbones.modeling_heads import make_head
@@ -106,8 +107,7 @@ def load_weights(folder: Path) -> dict[str, torch.Tensor]:
 
 
 def _build_lora(settings: dict[str, Any], labels: dict[str, int], seed: int, width: int | None) -> nn.Module:
-    from peft import LoraConfig, get_peft_model
-
+    peft = peft_library()
     model, lora = frozen_model(settings, labels, seed), settings["lora"]
     targets = lora["targets"] or backbone_of(settings).lora_targets()
     names = [name for name, _ in model.named_modules()]
@@ -117,7 +117,7 @@ def _build_lora(settings: dict[str, Any], labels: dict[str, int], seed: int, wid
                 f"Configuration key 'lora.targets': no layer of {settings['backbone']} is named '{target}'; "
                 f"its linear layers are {', '.join(_linear_names(model))}."
             )
-    config = LoraConfig(
+    config = peft.LoraConfig(
         r=lora["r"],
         lora_alpha=lora["alpha"],
         lora_dropout=lora["dropout"],
@@ -125,7 +125,7 @@ def _build_lora(settings: dict[str, Any], labels: dict[str, int], seed: int, wid
         # Without the head in the adapter, prediction later would use a random one.
         modules_to_save=head_modules(model),
     )
-    return get_peft_model(model, config)
+    return peft.get_peft_model(model, config)
 
 
 def _linear_names(model: nn.Module) -> list[str]:
@@ -134,12 +134,10 @@ def _linear_names(model: nn.Module) -> list[str]:
 
 
 def _restore_lora(base: PreTrainedModel, folder: Path, settings: dict[str, Any]) -> PreTrainedModel:
-    from peft import PeftModel
-
     if kind_of(settings).quantised:
         # What was trained and judged is the adapter on the rounded weights, not on those of the checkpoint.
         quantisation.round_to_four_bits(base, settings["qlora"])
-    return PeftModel.from_pretrained(base, str(folder)).merge_and_unload()
+    return peft_library().PeftModel.from_pretrained(base, str(folder)).merge_and_unload()
 
 
 def _build_probe(settings: dict[str, Any], labels: dict[str, int], seed: int, width: int | None) -> nn.Module:
@@ -199,6 +197,4 @@ def restore_adapter(folder: Path, settings: dict[str, Any], labels: dict[str, in
 
     For lora and qlora alone; takes a quarter (4 bits) or half of the memory of ``restore``.
     """
-    from peft import PeftModel
-
-    return PeftModel.from_pretrained(frozen_model(settings, labels, seed), str(folder))
+    return peft_library().PeftModel.from_pretrained(frozen_model(settings, labels, seed), str(folder))

@@ -8,6 +8,7 @@ from dnatune import hardware, tuning
 from dnatune.errors import UserError
 from dnatune.fold_training import embed_rows
 from dnatune.inputs import EmbeddingInputs
+from miniature_entries import write_mistral_dna
 from miniatures import model_settings, write_generic, write_nt
 from small_fold import CLASSES, INPUTS, LABEL_IDS, fit, job_of, tokens_for
 
@@ -130,3 +131,17 @@ def test_probe_embeddings_are_those_the_backbone_gives_in_training(tmp_path):
     with torch.inference_mode():
         expected = trained.model.eval()(embeddings=torch.from_numpy(embedded[[row]])).logits
         torch.testing.assert_close(whole(**INPUTS.batch([row])).logits, expected, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("kind", ["lora", "qlora"])
+def test_adapters_of_a_mixture_of_experts_with_its_own_head_are_chosen_and_read_again(kind, tmp_path):
+    settings = model_settings(
+        {"epochs": 2}, backbone=str(write_mistral_dna(tmp_path / "m")), tuning=kind, pooling="architecture"
+    )
+    trained, _, _ = fit(tmp_path / "checkpoints", settings, tokens_for(settings))
+    tuning.save(trained.model, tmp_path / "w", kind)
+    restored = tuning.restore(tmp_path / "w", settings, LABEL_IDS, 0).eval()
+    batch = tokens_for(settings).batch([0, 1, 2])
+    with torch.inference_mode():
+        expected, found = (model(**batch).logits for model in (trained.model.eval(), restored))
+    torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
