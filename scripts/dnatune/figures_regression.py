@@ -12,7 +12,7 @@ import numpy as np
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
-from dnatune.figures import GREY, MANY_POINTS, OKABE_ITO, WIDTH, empty_figure, shortened, styled
+from dnatune.figures import GREY, MANY_POINTS, OKABE_ITO, WIDTH, empty_figure, plain_ticks, shortened, styled
 from dnatune.regression_metrics import point_metrics
 from dnatune.report_words import number
 
@@ -61,7 +61,7 @@ def predicted_measured(folds: Folds, model: str = "", colors: Sequence[str] = OK
         return empty_figure("No model was evaluated.")
     names = [str(name) for name in folds[0]["outputs"]]
     measured, predicted = (np.concatenate([fold[key] for fold in folds]) for key in ("measured", "predicted"))
-    figure, grid = _panels(len(names), 3.9 if len(names) < COLUMNS else 3.0)
+    figure, grid = _panels(len(names), 5.0 if len(names) < COLUMNS else 3.8)
     shades = LinearSegmentedColormap.from_list("counts", ["#e8eef5", colors[0], "#000000"])
     for axes, name, x, y in zip(grid.flat, names, measured.T, predicted.T, strict=False):
         there = ~np.isnan(x)
@@ -73,8 +73,12 @@ def predicted_measured(folds: Folds, model: str = "", colors: Sequence[str] = OK
         ends += np.array([-0.03, 0.03]) * np.ptp(ends)
         axes.axline((ends[0], ends[0]), slope=1, color=GREY, linewidth=1.2, linestyle=":", zorder=3)
         if len(x) > MANY_POINTS:
-            drawn = axes.hexbin(x, y, gridsize=45, mincnt=1, bins="log", cmap=shades, linewidths=0, rasterized=True)
-            bar = figure.colorbar(drawn, ax=axes, shrink=0.7)
+            drawn = axes.hexbin(
+                x, y, gridsize=45, extent=(*ends, *ends), mincnt=1, bins="log", cmap=shades, linewidths=0,
+                rasterized=True,
+            )  # fmt: skip
+            bar = figure.colorbar(drawn, ax=axes, orientation="horizontal", shrink=0.8)
+            plain_ticks(bar.ax.xaxis, 1, max(2, drawn.get_array().max()))
             bar.set_label("sequences", fontsize=9.5)
         else:
             axes.scatter(x, y, s=14, alpha=0.5, color=colors[0], linewidths=0)

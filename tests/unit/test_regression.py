@@ -14,7 +14,8 @@ from dnatune.backbones.modeling_heads import ScaledLinear
 from dnatune.comparison import METRIC_COLUMNS, compare
 from dnatune.conformal import half_width, half_widths, values_needed
 from dnatune.errors import UserError
-from dnatune.figures_regression import coverage_by_prediction
+from dnatune.figures import save_figure
+from dnatune.figures_regression import coverage_by_prediction, interval_coverage, predicted_measured
 from dnatune.regression_metrics import evaluate
 from dnatune.scores import Scores
 from dnatune.tasks import task, task_of
@@ -304,3 +305,23 @@ def test_intervals_of_unbounded_metrics_are_not_cut():
     assert found.loc["r2", "ci_low"] < -3 and found.loc["r2", "ci_high"] > -2
     assert found.loc["rmse", "ci_high"] > 50
     assert found.loc["pearson", "ci_high"] == 1
+
+
+@pytest.mark.parametrize("values", [30, 1500])
+def test_figures_of_values_are_drawn_with_plain_numbers(values, tmp_path):
+    predicted = np.random.default_rng(7).normal(size=(values, 1)).astype(np.float32)
+    given = {
+        "outputs": np.array(["a$1 $b"]),
+        "measured": predicted + np.float32(0.5),
+        "predicted": predicted,
+        "half_width": np.array([np.nan]),
+        "asked": np.array(0.9),
+        "levels": np.array([0.5, 0.9]),
+        "coverage": np.array([[0.4], [np.nan]]),
+    }
+    scatter = predicted_measured([given], "nt-mini")
+    for number, figure in enumerate((scatter, interval_coverage([given], "nt-mini"), predicted_measured([]))):
+        save_figure(figure, tmp_path / f"{number}.svg", tmp_path / f"{number}.png")
+    words = [text.get_text() for axes in scatter.axes for text in (*axes.get_xticklabels(), *axes.get_yticklabels())]
+    assert any(words) and not any("$" in word for word in words)
+    assert "R2 0.7" in scatter.axes[0].get_title(loc="left")
