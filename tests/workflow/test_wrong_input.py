@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 from dnatune.config import resolve
+from dnatune.tasks import task_of
 from workflow_runs import (
     REPOSITORY,
     SPECIES,
@@ -218,7 +219,11 @@ def call_script(script: str, config: Config, results: Path) -> None:
         input=SimpleNamespace(**{name: str(path) for name, path in given.items()}),
         output=SimpleNamespace(**files),
         params=SimpleNamespace(
-            data=config["data"], filter=config["filter"], split=config["split"], seed=config["seed"]
+            data=config["data"],
+            filter=config["filter"],
+            split=config["split"],
+            seed=config["seed"],
+            task=task_of(config),
         ),
         log=[str(results / f"{script}.log")],
         threads=1,
