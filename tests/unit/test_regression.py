@@ -324,4 +324,4 @@ def test_figures_of_values_are_drawn_with_plain_numbers(values, tmp_path):
         save_figure(figure, tmp_path / f"{number}.svg", tmp_path / f"{number}.png")
     words = [text.get_text() for axes in scatter.axes for text in (*axes.get_xticklabels(), *axes.get_yticklabels())]
     assert any(words) and not any("$" in word for word in words)
-    assert "R2 0.7" in scatter.axes[0].get_title(loc="left")
+    assert f"R2 {r2_score(given['measured'], predicted):.3f}" in scatter.axes[0].get_title(loc="left")
