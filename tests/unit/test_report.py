@@ -295,7 +295,8 @@ def test_paired_test_is_turned_round():
         (0.9, 0.95, 0.01, "No, not on this evidence"),
         (0.95, 0.9, 0.01, "Yes"),
         (0.95, 0.9, 0.2, "Not shown"),
-        (0.95, 0.9, math.nan, "Not shown"),
+        (0.95, 0.9, math.nan, "Perhaps"),
+        (0.9, 0.95, math.nan, "Not shown"),
     ],
 )
 def test_verdict_follows_the_numbers(own, base, p, start):
