@@ -131,3 +131,71 @@ def test_k_and_overlapping_are_no_sizes_of_the_model():
     assert tuning.backbone_of(model_settings(backbone_config={"overlapping": True})).config.kmer_length == 6
     with pytest.raises(UserError, match="overlaping"):
         tuning.backbone_of(model_settings(backbone_config={"overlaping": True}))
+
+
+STEM = {**OVERLAP, "stem_kernel": 5, "stem_pooling": 4}
+
+
+def stem_by_hand(stem, embeddings):
+    """What the stem gives for one sequence (tokens, hidden), position by position."""
+    x = torch.nn.functional.layer_norm(embeddings, embeddings.shape[1:], stem.before.weight, stem.before.bias, 1e-12)
+    x = torch.cat([torch.zeros(2, x.shape[1]), x, torch.zeros(2, x.shape[1])])
+    found = []
+    for i in range(len(embeddings)):
+        windows = x[i : i + 5].T  # (hidden, 5)
+        found.append((stem.convolution.weight * windows).sum((1, 2)) + stem.convolution.bias)
+    found = torch.nn.functional.gelu(torch.stack(found))
+    largest = torch.stack([found[i : i + 4].amax(0) for i in range(0, len(found), 4)])
+    after = (stem.after.weight, stem.after.bias, 1e-12)
+    return tuple(torch.nn.functional.layer_norm(part, part.shape[1:], *after) for part in (found, largest))
+
+
+def test_the_stem_by_hand():
+    torch.manual_seed(0)
+    model = tuning.base_model(model_settings(backbone_config=STEM), LABEL_IDS, 0).eval()
+    embeddings = torch.randn(10, SIZES["hidden_size"])
+    with torch.inference_mode():
+        each, largest, mask = model.backbone.stem(embeddings[None], None)
+        expected = stem_by_hand(model.backbone.stem, embeddings)
+    torch.testing.assert_close(each[0], expected[0], atol=1e-5, rtol=0)
+    torch.testing.assert_close(largest[0], expected[1], atol=1e-5, rtol=0)
+    assert mask.tolist() == [[1, 1, 1]]
+
+
+@pytest.mark.parametrize("padding", [1, 3, 4, 9])
+def test_padding_is_nothing_to_a_model_with_a_stem(padding):
+    model = tuning.base_model(model_settings(backbone_config=STEM), LABEL_IDS, 0).eval()
+    ids = torch.tensor([[3, *ENCODER.encode(["ACGTTGCANGATTACA"], 0)[0].tolist()]])
+    padded = torch.nn.functional.pad(ids, (0, padding), value=1)
+    with torch.inference_mode():
+        alone = model.backbone(input_ids=ids, attention_mask=torch.ones_like(ids)).last_hidden_state
+        beside = model.backbone(input_ids=padded, attention_mask=(padded != 1).long()).last_hidden_state
+    assert alone.shape == (1, 17, SIZES["hidden_size"])
+    torch.testing.assert_close(beside[:, :17], alone, atol=1e-5, rtol=0)
+
+
+def test_a_model_with_a_stem_learns_and_is_restored(tmp_path):
+    settings = model_settings({"epochs": 3}, backbone_config=STEM)
+    trained, _, _ = fit(tmp_path, settings, tokens := tokens_for(settings))
+    losses = trained.history["train_loss"]
+    assert losses.iloc[-1] < losses.iloc[0]
+    tuning.save(trained.model, tmp_path / "w", "full")
+    restored = tuning.restore(tmp_path / "w", settings, LABEL_IDS, 0).eval()
+    with torch.inference_mode():
+        expected = trained.model.eval()(**tokens.batch([0, 7])).logits
+        torch.testing.assert_close(restored(**tokens.batch([0, 7])).logits, expected, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"overlapping": True, "stem_kernel": 4}, "odd"),
+        ({"overlapping": True, "stem_kernel": -1}, "from 0"),
+        ({"overlapping": True, "stem_kernel": 5, "stem_pooling": 0}, "from 1"),
+        ({"overlapping": True, "stem_pooling": 2}, "add stem_kernel"),
+        ({"stem_kernel": 5}, "add overlapping: true"),
+    ],
+)
+def test_stems_that_cannot_be(wrong, words):
+    with pytest.raises(UserError, match=words):
+        tuning.backbone_of(model_settings(backbone_config=wrong))

@@ -21,7 +21,7 @@ from dnatune.backbones.kmer_tokenizer import (
 )
 from dnatune.backbones.modeling_overlap import OverlapConfig
 from dnatune.backbones.modeling_pooled import PooledConfig
-from dnatune.backbones.nt_mini_sizes import SIZES, TOKENS, check_sizes
+from dnatune.backbones.nt_mini_sizes import SIZES, STEM, TOKENS, check_sizes
 from dnatune.backbones.nucleotide_transformer import EsmBackbone
 from dnatune.kmer_encoding import vocabulary
 
@@ -52,7 +52,7 @@ class NtMini(EsmBackbone):
     @property
     def config(self) -> EsmConfig:
         """The configuration; rotary positions, because a table of positions learns nothing from short training."""
-        sizes = {**SIZES, **self.overrides}
+        sizes = {**SIZES, **STEM, **self.overrides}
         sizes["intermediate_size"] = sizes["intermediate_size"] or 4 * sizes["hidden_size"]
         settings = {
             "vocab_size": len(self.vocabulary),
@@ -66,7 +66,7 @@ class NtMini(EsmBackbone):
             "tie_word_embeddings": False,
         }
         if not self.overlapping:
-            return EsmConfig(**{**settings, **sizes})
+            return EsmConfig(**{**settings, **{key: value for key, value in sizes.items() if key not in STEM}})
         kmers = {"kmer_length": self.k, "first_base_id": self.vocabulary.index("A")}
         return OverlapConfig(**{**settings, **sizes, **kmers})
 
