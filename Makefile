@@ -1,6 +1,6 @@
 # make demo   sets itself up, runs the whole chain on the bundled example, prints where the report is
 # make test   sets itself up, runs the tests
-# make cluster   the tests on a throw-away SLURM cluster (needs Debian's slurmctld, slurmd, slurm-client, munge)
+# make cluster   those on a throw-away SLURM cluster alone (needs Debian's slurmctld, slurmd, slurm-client, munge)
 # make resume CONFIG=my.yaml   on a SLURM cluster: runs, or goes on with a run whose Snakemake died (docs/cluster.md)
 # make lint   style of Python, Snakemake rules and workflow
 # make bench  timed claims, printed as tables (tests/bench/)
@@ -23,7 +23,7 @@ demo: $(VENV)/.workflow
 	@echo "Model:  $(CURDIR)/results/example/final/nt-mini"
 
 test: $(VENV)/.dev
-	$(RUN) pytest -n 2 --dist loadfile -m "not cluster"
+	$(RUN) pytest -n 3 --dist loadfile
 
 cluster: $(VENV)/.dev
 	$(RUN) pytest tests/cluster
