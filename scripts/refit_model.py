@@ -15,7 +15,8 @@ with job(snakemake) as log, distributed.processes(snakemake.resources.gpu):
     params, given, made = snakemake.params, snakemake.input, snakemake.output
     torch.set_num_threads(max(1, snakemake.threads // distributed.size()))
     folder = Path(params.checkpoints)
-    training = Job(params.model, params.settings, task(**params.task), params.seed, folder, code=params.code)
+    kind, minutes = task(**params.task), snakemake.resources.checkpoint_minutes
+    training = Job(params.model, params.settings, kind, params.seed, folder, None, params.code, minutes)
     epochs = settled_epochs([files.read_json(path) for path in given.runs])
     log.info("%s on all data for %.2f epochs (median of the folds' best)", training.model, epochs)
     # Any fold holds all known records; its roles are joined again.

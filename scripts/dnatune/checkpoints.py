@@ -7,26 +7,93 @@ everything the training depends on. A checkpoint counts only once its marker is 
 from __future__ import annotations
 
 import json
+import math
 import shutil
+import time
 from pathlib import Path
 
-from transformers import TrainerCallback
+import torch
+from transformers import Trainer, TrainerCallback, TrainerState, TrainingArguments
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
-from dnatune import distributed
+from dnatune import distributed, stopping
 
 MARKER = "complete"
+DUE = 1  # less than the number of any signal that is listened to
+
+
+class RunningLoss(TrainerCallback):
+    """Keep the sum of the training loss since the last point of the learning curve, which the trainer forgets."""
+
+    def __init__(self, trainer: Trainer, checkpoint: Path | None) -> None:
+        self.trainer = trainer
+        self.checkpoint = checkpoint
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        """Called by the trainer before the first step."""
+        if self.checkpoint:
+            kept = torch.load(_running_loss(self.checkpoint), weights_only=True)
+            self.trainer._tr_loss += kept["sum"]
+            self.trainer._globalstep_last_logged = kept["since"]
+
+    def on_save(self, args, state, control, **kwargs):
+        """Called by the trainer after each checkpoint."""
+        kept = {"sum": self.trainer._tr_loss.item(), "since": self.trainer._globalstep_last_logged}
+        torch.save(kept, _running_loss(_folder(args, state)))
 
 
 class MarkComplete(TrainerCallback):
-    """Write the marker when the trainer has written all of a checkpoint."""
+    """Write the marker when all of a checkpoint is written; only then the older ones go, but for the best."""
 
     def on_save(self, args, state, control, **kwargs):
         """Called by the trainer after each checkpoint."""
         distributed.wait_for_all()  # each process has written its part
-        folder = Path(args.output_dir) / f"{PREFIX_CHECKPOINT_DIR}-{state.global_step}"
+        folder = _folder(args, state)
         if folder.is_dir() and distributed.rank() == 0:
             (folder / MARKER).touch()
+            kept = {folder.name, Path(state.best_model_checkpoint or folder).name}
+            for path in folder.parent.glob(f"{PREFIX_CHECKPOINT_DIR}-*"):
+                if path.name not in kept:
+                    shutil.rmtree(path)
+        distributed.wait_for_all()  # none ends before the first, which would take it for dead
+
+
+class SaveInTime(TrainerCallback):
+    """A checkpoint besides those at evaluations: after so many minutes, and when the job is told to end, which it does.
+
+    The processes of a job do so at the same step. A checkpoint adds nothing to the learning curve.
+    """
+
+    def __init__(self, minutes: float | None) -> None:
+        self.seconds = 60 * minutes if minutes else math.inf
+        self.reason = 0
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        """Called by the trainer before the first step."""
+        self.saved = time.monotonic()
+
+    def on_step_end(self, args, state, control, **kwargs):
+        """Called by the trainer after each step."""
+        due = distributed.rank() == 0 and time.monotonic() - self.saved >= self.seconds
+        self.reason = distributed.largest(stopping.received() or DUE * due)
+        if self.reason:
+            control.should_save = True
+
+    def on_save(self, args, state, control, **kwargs):
+        """Called by the trainer after each checkpoint."""
+        self.saved = time.monotonic()
+        if self.reason > DUE:
+            raise stopping.Stopped(
+                self.reason, f" at step {state.global_step}, checkpoint saved; the next attempt goes on from there"
+            )
+
+
+def _folder(args: TrainingArguments, state: TrainerState) -> Path:
+    return Path(args.output_dir) / f"{PREFIX_CHECKPOINT_DIR}-{state.global_step}"
+
+
+def _running_loss(checkpoint: Path) -> Path:
+    return checkpoint / f"running_loss_{distributed.rank()}.pt"
 
 
 def last_complete(folder: str | Path) -> Path | None:

@@ -153,6 +153,15 @@ def from_first(find: Callable[[], Found]) -> Found:
     return found[0]
 
 
+def largest(number: int) -> int:
+    """Return the largest of the numbers that the processes give, in all of them."""
+    if size() == 1:
+        return number
+    found = torch.tensor(number)
+    dist.all_reduce(found, dist.ReduceOp.MAX)
+    return int(found)
+
+
 def wait_for_all() -> None:
     """Return when every process has come here."""
     if size() > 1:

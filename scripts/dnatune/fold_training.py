@@ -38,7 +38,8 @@ LOGGER = logging.getLogger("dnatune")
 class Job:
     """What a training job is: model name and settings, the task, the run's seed, where checkpoints go.
 
-    ``code`` is the version of the code that trains (see ``source_version``).
+    ``code`` is the version of the code that trains (see ``source_version``). ``checkpoint_minutes`` changes nothing
+    about what is trained (see ``training.train``).
     """
 
     model: str
@@ -48,6 +49,7 @@ class Job:
     checkpoints: Path
     fold: int | None = None
     code: str = ""
+    checkpoint_minutes: float | None = None
 
 
 def open_inputs(tokens: str | Path, embeddings: str | Path | None) -> Inputs:
@@ -103,6 +105,7 @@ def run_training(
         # Folds see their batches in different orders, so that their spread tells something.
         seed=job.seed + (0 if job.fold is None else 1 + job.fold),
         stop_after_epochs=stop,
+        checkpoint_minutes=job.checkpoint_minutes,
     )
     if sharding.is_spread(trained.model):
         plain = tuning.build(job.settings, label_ids(classes), job.seed, inputs.width)

@@ -15,6 +15,7 @@ from typing import Any
 
 from dnatune.errors import UserError
 from dnatune.own_gpus import own_gpus
+from dnatune.stopping import Stopped, listening
 
 LOGGER = logging.getLogger("dnatune")
 
@@ -24,7 +25,8 @@ def job(snakemake: Any) -> Iterator[logging.Logger]:
     """Log to the rule's log file and to the screen while the block runs; let it see as many GPUs as the rule asks for.
 
     A ``UserError`` ends the script with exit code 1 and its one sentence; any other exception is a bug of
-    ours and keeps its traceback. Both reach the log and the screen.
+    ours and keeps its traceback. Both reach the log and the screen, and so does a signal that ends the job (exit code
+    128 and its number).
     """
     # Of several processes that share a job (see ``distributed``), the first tells the story, the others their errors.
     first = os.environ.get("DNATUNE_RANK", "0") == "0"
@@ -45,8 +47,11 @@ def job(snakemake: Any) -> Iterator[logging.Logger]:
     # The processes that share a job have the GPUs of the first.
     asked = getattr(snakemake, "resources", None) if first else None
     try:
-        with nullcontext() if asked is None else own_gpus(asked.get("gpu", 0)):
+        with listening(), nullcontext() if asked is None else own_gpus(asked.get("gpu", 0)):
             yield LOGGER
+    except Stopped as stop:
+        LOGGER.warning("%s", stop)  # not an error: the first of several processes says it for all
+        sys.exit(stop.exit_code)
     except UserError as mistake:
         LOGGER.error("Error: %s", mistake)
         sys.exit(1)

@@ -23,7 +23,7 @@ from transformers import PreTrainedModel, PrinterCallback, Trainer, TrainingArgu
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_callback import TrainerState
 
-from dnatune import checkpoints, distributed, sharding
+from dnatune import checkpoints, distributed, sharding, stopping
 from dnatune.callbacks import EarlyStopping, Progress, StopAfter
 from dnatune.hardware import choose_precision, peak_gpu_memory_mib, peak_memory_mib
 from dnatune.inference import score_records
@@ -70,12 +70,14 @@ def train(
     folder: Path,
     seed: int,
     stop_after_epochs: float | None = None,
+    checkpoint_minutes: float | None = None,
 ) -> Trained:
     """Train ``model`` and return it with the weights of the best evaluation.
 
     ``settings`` is the model's ``training`` section; ``views`` (views,) are the numbers of the views that training
     draws from (see ``TokenTable.views``); ``folder`` takes the checkpoints, from the last of which a killed job goes
-    on. ``stop_after_epochs`` ends the schedule early (the refit).
+    on. ``stop_after_epochs`` ends the schedule early (the refit). ``checkpoint_minutes``: a checkpoint at least that
+    often, besides those at evaluations. Raises ``Stopped`` when the job is told to end.
     """
     # Weights are drawn from one seed for all folds, the order of batches from one for each.
     set_seed(seed)
@@ -86,7 +88,9 @@ def train(
     arguments = training_arguments(settings, folder, precision, len(dataset), better, seed, **sharded)
     trainer = FoldTrainer(model, arguments, dataset, data, settings, task, precision)
     torch.manual_seed(seed + distributed.rank())  # processes that share a job draw dropout each for itself
+    checkpoint = distributed.from_first(lambda: checkpoints.last_complete(folder))
     trainer.remove_callback(PrinterCallback)
+    trainer.add_callback(checkpoints.RunningLoss(trainer, checkpoint))
     trainer.add_callback(checkpoints.MarkComplete())
     trainer.add_callback(Progress(stop_after_epochs))
     if sharding.in_use(settings):
@@ -95,14 +99,15 @@ def train(
         trainer.add_callback(StopAfter(stop_after_epochs))
     if settings["early_stopping"] is not None and len(data.validation):
         trainer.add_callback(EarlyStopping(settings["early_stopping"]))
-    checkpoint = distributed.from_first(lambda: checkpoints.last_complete(folder))
+    trainer.add_callback(checkpoints.SaveInTime(checkpoint_minutes))
     if checkpoint:
         LOGGER.info("goes on from step %d (checkpoint of an earlier attempt)", checkpoints.step_of(checkpoint))
     start = time.perf_counter()
     if checkpoint and checkpoints.finished(checkpoint):
         trainer.load_finished(checkpoint)
     else:
-        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        with stopping.noted():
+            trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     seconds = time.perf_counter() - start
     history = history_table(trainer.state.log_history, list(task.curve))
     return Trained(trainer.model, history, _run_record(trainer, history, precision, seconds, checkpoint, settings))
@@ -146,7 +151,6 @@ def training_arguments(
         eval_steps=interval,
         save_strategy="steps",
         save_steps=interval,
-        save_total_limit=1,
         logging_strategy="steps",
         logging_steps=interval,
         bf16=precision == "bf16",

@@ -117,6 +117,15 @@ def attempts(cluster: Cluster, run: Run) -> dict[str, list[Job]]:
     return found
 
 
+def wait_until_it_has_saved(run: Run, job: Job) -> int:
+    """Wait until a job that was told to end says that it saved, and return the step."""
+
+    def find() -> re.Match[str] | None:
+        return re.search(r"stopped by SIGTERM at step (\d+), checkpoint saved", log_of(run, job))
+
+    return int(wait_for(find, "the job to save and end")[1])
+
+
 def check_the_others(cluster: Cluster, run: Run, job: Job) -> None:
     """No fold but the disturbed one was trained more than once."""
     for work, jobs in attempts(cluster, run).items():
@@ -156,21 +165,25 @@ def test_a_preempted_job_goes_on(cluster, run, undisturbed):
     process = cluster.start(run, run.file(REPORT))
     job = stop_in_the_middle(cluster, run)
     cluster.slurm("sbatch", "-p", "high", "--gpus=2", "-t", "1", "-o", "/dev/null", "--wrap", "sleep 5")
+    saved = wait_until_it_has_saved(run, job)
     wait_for(lambda: cluster.jobs(run, job.work)[0].restarts, "the preemption")
     finish(process, run)
     check_the_end(run, undisturbed, job)
+    assert f"goes on from step {saved} " in log_of(run, job)
     assert {len(jobs) for jobs in attempts(cluster, run).values()} == {1}  # SLURM repeats the job, not Snakemake
 
 
-def test_a_job_that_ran_out_of_time_goes_on_with_more(cluster, run, undisturbed):
+def test_a_job_that_runs_out_of_time_saves_and_goes_on_with_more(cluster, run, undisturbed):
     process = cluster.start(run, run.file(REPORT))
     job = stop_in_the_middle(cluster, run)
-    cluster.slurm("scontrol", "update", f"JobId={job.number}", "TimeLimit=1")
+    cluster.slurm("scontrol", "update", f"JobId={job.number}", "TimeLimit=2")  # SLURM tells it within half a minute
+    saved = wait_until_it_has_saved(run, job)
     finish(process, run)
     check_the_end(run, undisturbed, job)
+    assert f"goes on from step {saved} " in log_of(run, job)
     check_the_others(cluster, run, job)
     first, second = attempts(cluster, run)[job.work]
-    assert (first.state, second.state, second.minutes) == ("TIMEOUT", "COMPLETED", 2 * job.minutes)
+    assert (first.state, second.state, second.minutes) == ("FAILED", "COMPLETED", 2 * job.minutes)
 
 
 def test_a_job_killed_for_memory_is_repeated_with_more(cluster, run, undisturbed):

@@ -1,11 +1,12 @@
 """Training jobs as a script of its own, which several processes run: python shared_job.py FOLDER SETTINGS [TROUBLE].
 
 SETTINGS is a mapping of names to model settings; FOLDER/<name> gets weights, history.tsv, logits.npy and run.json.
-TROUBLE lets something go wrong in step 7.
+TROUBLE lets something go wrong, in step 7 unless it says otherwise.
 """
 
 import json
 import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -24,6 +25,8 @@ from small_fold import fit, tokens_for
 def trouble(self, args, state, control, **kwargs):
     """Take the place of what is called after each step."""
     if state.global_step == 7:
+        if TROUBLE == "told" and distributed.rank() == distributed.size() - 1:
+            os.kill(os.getpid(), signal.SIGTERM)
         if "all killed" in TROUBLE or (TROUBLE == "one dies" and distributed.rank()):
             os._exit(9)
         if TROUBLE == "stuck":
@@ -49,6 +52,9 @@ if __name__ == "__main__":
         (FOLDER / f"pid_{distributed.rank()}").write_text(str(os.getpid()))
         if TROUBLE == "all refuse":
             raise UserError("One sentence.")
+        if TROUBLE == "loads":
+            (FOLDER / f"loads_{distributed.rank()}").touch()
+            time.sleep(600)
         if TROUBLE.startswith("shard") and distributed.size() > 1:
             shard_on_a_cpu()
         for name, settings in json.loads(sys.argv[2]).items():

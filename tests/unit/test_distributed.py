@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 import torch
 
-from dnatune import distributed
+from dnatune import distributed, stopping
 from dnatune.files import read_json, read_tsv
 from dnatune.sampling import LengthGroupedBatches
 from dnatune.shared_batches import SharedBatches
@@ -134,6 +134,24 @@ def test_a_killed_job_goes_on_as_if_nothing_had_happened(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_job_that_is_told_to_end_saves_and_the_next_attempt_is_not_to_be_seen(processes, tmp_path):
+    """One process alone is told, the last; all save at the same step, in the middle between two evaluations."""
+    settings = {"job": model_settings({"epochs": 3}, head_dropout=0.3)}
+    undisturbed = run(tmp_path / "a", settings, processes)["job"]
+    code, said = end(start(tmp_path / "b", settings, processes, "told"), tmp_path / "b")
+    assert code == 128 + signal.SIGTERM
+    line = "stopped by SIGTERM at step 7, checkpoint saved; the next attempt goes on from there"
+    assert said.count(line) == (tmp_path / "b" / "log").read_text().count(line) == 1
+    resumed = run(tmp_path / "b", settings, processes)["job"]
+    assert resumed[2]["resumed_from_step"] == 7
+    assert_same(undisturbed, resumed, 0)
+    weights = [load_weights(tmp_path / name / "job" / "weights") for name in "ab"]
+    for key, value in weights[0].items():
+        assert torch.equal(weights[1][key], value), key
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("trouble", "words"),
     [
@@ -157,14 +175,27 @@ def test_a_users_mistake_is_said_once(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGTERM])
-def test_no_process_outlives_the_first(sent, tmp_path):
-    process = start(tmp_path, {"job": LEARNT["full"]}, 2, "stuck")
-    wait_until(lambda: len(list(tmp_path.glob("stuck_*"))) == 2, 300)
+@pytest.mark.parametrize(
+    ("where", "sent"),
+    [
+        ("stuck", [signal.SIGKILL]),
+        ("stuck", [signal.SIGTERM, signal.SIGTERM]),  # the first waits for the end of the step
+        ("loads", [signal.SIGTERM]),
+        ("loads", [signal.SIGUSR1]),
+    ],
+)
+def test_no_process_outlives_the_first(where, sent, tmp_path):
+    process = start(tmp_path, {"job": LEARNT["full"]}, 2, where)
+    wait_until(lambda: len(list(tmp_path.glob(f"{where}_*"))) == 2, 300)
     other = int((tmp_path / "pid_1").read_text())
     assert alive(other)
-    process.send_signal(sent)
-    process.wait(timeout=20)
+    process.send_signal(sent[0])
+    for again in sent[1:]:
+        time.sleep(2 * stopping.ONE)
+        assert process.poll() is None
+        process.send_signal(again)
+    assert process.wait(timeout=20) == (-sent[0] if sent == [signal.SIGKILL] else 128 + sent[0])
+    assert (f"stopped by {sent[0].name}\n" in (tmp_path / "log").read_text()) == (where == "loads")
     wait_until(lambda: not alive(other), 60)
     process.stdout.close()
 

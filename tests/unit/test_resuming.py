@@ -1,14 +1,18 @@
 """A killed job ends where an undisturbed one would have, to the last digit."""
 
+import os
+import signal
+from dataclasses import replace
+
 import pytest
 import torch
 
-from dnatune import checkpoints
+from dnatune import checkpoints, stopping
 from dnatune.callbacks import Progress
-from dnatune.fold_training import Job, remove_checkpoints, train_on_all
+from dnatune.fold_training import Job, remove_checkpoints, train_on_all, train_on_fold
 from dnatune.tasks import task
 from miniatures import SIZES, model_settings
-from small_fold import FOLD, INPUTS, assert_same, fit, tokens_for
+from small_fold import FOLD, INPUTS, assert_same, fit, job_of, tokens_for
 
 
 class Killed(BaseException):
@@ -124,3 +128,73 @@ def test_checkpoints_are_removed_with_their_empty_parents(tmp_path):
     remove_checkpoints(folder)
     assert not folder.parent.exists()
     assert (tmp_path / "checkpoints" / "m" / "fold_1").exists()
+
+
+SIGNALLED = {
+    "dropout": ({"epochs": 2, "evaluate_every": 0.6}, {"head_dropout": 0.3}),
+    "accumulated": ({"gradient_accumulation": 2, "epochs": 4}, {}),
+    "early stopping": ({"epochs": 20, "early_stopping": 1, "learning_rate": 0.1, "metric": "log_loss"}, {}),
+}
+
+
+@pytest.mark.parametrize("name", SIGNALLED)
+def test_a_job_told_to_end_after_every_other_step(name, tmp_path, monkeypatch):
+    """However often it is told, and wherever between two evaluations: same curve, same weights, same choice."""
+    training, changes = SIGNALLED[name]
+    settings = model_settings(training, **changes)
+    undisturbed = fit(tmp_path / "a", settings)
+    steps = []
+
+    def tell(self, args, state, control, **kwargs):
+        if state.global_step % 2:
+            steps.append(state.global_step)
+            os.kill(os.getpid(), [signal.SIGTERM, signal.SIGUSR1][len(steps) % 2])
+
+    monkeypatch.setattr(Progress, "on_step_end", tell, raising=False)
+    found = None
+    while found is None:
+        try:
+            with stopping.listening():
+                found = fit(tmp_path / "b", settings)
+        except stopping.Stopped as stop:
+            assert f"at step {steps[-1]}, checkpoint saved" in str(stop)
+            assert stop.exit_code in (128 + signal.SIGTERM, 128 + signal.SIGUSR1)
+    assert len(steps) >= 4
+    assert steps == sorted(set(steps)), "a step was made twice"
+    assert_same(undisturbed, found)
+    first, second = (trained.model.state_dict() for trained, _, _ in (undisturbed, found))
+    assert all(torch.equal(second[name], value) for name, value in first.items())
+
+
+def test_checkpoints_between_evaluations_change_nothing_and_keep_the_best(tmp_path, monkeypatch):
+    settings = model_settings({"epochs": 8, "learning_rate": 0.3, "metric": "log_loss"})
+    undisturbed = fit(tmp_path / "a", settings)
+    assert undisturbed[2]["best_step"] < 35, "there is something to keep"
+
+    def often(folder):
+        job = replace(job_of(folder, settings), checkpoint_minutes=1e-9)  # after every step
+        return train_on_fold(job, FOLD, INPUTS, "sha")[:3]
+
+    assert_same(undisturbed, often(tmp_path / "b"))
+    kept = [checkpoints.step_of(path) for path in (tmp_path / "b").rglob("checkpoint-*")]
+    assert sorted(kept) == [undisturbed[2]["best_step"], 40]
+    kill_at(monkeypatch, 38)
+    with pytest.raises(Killed):
+        often(tmp_path / "c")
+    kill_at(monkeypatch, None)
+    resumed = fit(tmp_path / "c", settings)  # the minutes are no setting that a checkpoint depends on
+    assert resumed[2]["resumed_from_step"] == 37
+    assert_same(undisturbed, resumed)
+
+
+def test_a_signal_after_the_last_step_ends_the_job_and_nothing_is_trained_again(tmp_path, monkeypatch):
+    settings = model_settings({"epochs": 2})
+    undisturbed = fit(tmp_path / "a", settings)
+    tell = lambda *a, **k: os.kill(os.getpid(), signal.SIGTERM)  # noqa: E731
+    monkeypatch.setattr(Progress, "on_train_end", tell, raising=False)
+    with stopping.listening(), pytest.raises(stopping.Stopped, match=r"stopped by SIGTERM$"):
+        fit(tmp_path / "b", settings)
+    monkeypatch.setattr(Progress, "on_train_end", lambda *a, **k: None)
+    again = fit(tmp_path / "b", settings)
+    assert again[2]["resumed_from_step"] == 10
+    assert_same(undisturbed, again)

@@ -144,7 +144,7 @@ def test_a_stale_checkpoint_is_never_picked_up(tmp_path):
         return training_key(Job("m", settings, task("multiclass"), seed, tmp_path, fold), INPUTS, data, sha)
 
     assert key() == key()
-    assert key(model_settings(resources={"threads": 4, "mem_mb": 9000, "gpu": 0})) == key()
+    assert key(model_settings(resources={"threads": 4, "mem_mb": 9000, "gpu": 0, "checkpoint_minutes": 1})) == key()
     swapped = LABELS.copy()
     swapped[[0, 30]] = swapped[[30, 0]]
     others = [

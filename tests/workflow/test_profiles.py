@@ -147,16 +147,17 @@ def test_sbatch_is_asked_for_what_each_rule_needs(tmp_path):
     def cpu(partition: str, mem: int, minutes: int, threads: int = 1) -> list[str]:
         return [*sizes(partition, mem, minutes), "--requeue", "--ntasks=1", f"--cpus-per-task={threads}"]
 
-    def gpu(gpus: int, mem: int, minutes: int, threads: int) -> list[str]:
+    def gpu(gpus: int, mem: int, minutes: int, threads: int, trains: bool = False) -> list[str]:
         head = [*sizes("gpu", mem, minutes), "--nodes=1", "--requeue"]
-        tail = [f"--cpus-per-task={threads}"]
+        tail = [f"--cpus-per-task={threads}", *(["--signal=TERM@120"] if trains else [])]
         return [*head, *tail, f"--gpus={gpus}"] if gpus else [*head, "--ntasks=1", *tail]
 
     def sizes(partition: str, mem: int, minutes: int) -> list[str]:
         return ["--parsable", "--export=ALL", "-p", partition, "-t", str(minutes), "--mem", str(mem)]
 
-    training = {"one": gpu(1, 900, 30, 2), "four": gpu(4, 900, 30, 8), "none": gpu(0, 900, 30, 2)}
-    applying = {**training, "four": gpu(1, 900, 30, 8)}
+    asked = {"one": (1, 900, 30, 2), "four": (4, 900, 30, 8), "none": (0, 900, 30, 2)}
+    training = {name: gpu(*needs, trains=True) for name, needs in asked.items()}
+    applying = {name: gpu(min(1, gpus), *rest) for name, (gpus, *rest) in asked.items()}
     expected = [("rule_name_query_wildcards_sequences", gpu(1, 4000, 120, 1))]
     expected += [(f"rule_baseline_wildcards_majority_{k}", cpu("cpu", 4000, 120)) for k in range(2)]
     expected += [("rule_embeddings_wildcards_none", applying["none"])]
@@ -166,7 +167,7 @@ def test_sbatch_is_asked_for_what_each_rule_needs(tmp_path):
         expected += [(f"rule_embed_records_wildcards_{name}", applying[name])]
         expected += [(f"rule_package_wildcards_{name}", cpu("cpu", 900, 60))]
     # The two attempts that the cluster refused: the next asks for more memory and time.
-    expected += [("rule_train_wildcards_one_0", gpu(1, 900 * n, 30 * n, 2)) for n in (2, 3)]
+    expected += [("rule_train_wildcards_one_0", gpu(1, 900 * n, 30 * n, 2, True)) for n in (2, 3)]
     tokens = [call for call in slurm.submitted() if call[0].startswith("rule_tokens")]
     assert [arguments for _, arguments in tokens] == [cpu("cpu", 4000, 60)]
     assert sorted(slurm.submitted()) == sorted([*expected, *tokens])

@@ -53,7 +53,17 @@ def test_a_learning_rate_retrains_that_model_only(finished, name):
     assert not named & others
 
 
-@pytest.mark.parametrize(("key", "value"), [("threads", 2), ("mem_mb", 9000), ("runtime", 600), ("gpu", 0)])
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("threads", 2),
+        ("mem_mb", 9000),
+        ("runtime", 600),
+        ("gpu", 0),
+        ("checkpoint_minutes", 1),
+        ("checkpoint_minutes", None),
+    ],
+)
 def test_resources_run_nothing(finished, key, value):
     assert plan(changed(finished, f"models.full.resources.{key}", value)).rules == Counter()
 

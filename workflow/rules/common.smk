@@ -67,7 +67,9 @@ def model_settings(wildcards):
 def model_resource(key):
     """Resource of a model's training job; memory and time grow with each attempt."""
     grows = key in ("mem_mb", "runtime")
-    return lambda wildcards, attempt: TRAINED[wildcards.model]["resources"][key] * (attempt if grows else 1)
+    return lambda wildcards, attempt: (TRAINED[wildcards.model]["resources"][key] or 0) * (
+        attempt if grows else 1
+    )
 
 
 def one_gpu(wildcards):

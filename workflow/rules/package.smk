@@ -24,6 +24,8 @@ rule refit:
         mem_mb=model_resource("mem_mb"),
         runtime=model_resource("runtime"),
         gpu=model_resource("gpu"),
+        # A resource, for its change trains nothing again; 0 is none.
+        checkpoint_minutes=model_resource("checkpoint_minutes"),
     params:
         model="{model}",
         settings=model_settings,
