@@ -28,6 +28,7 @@ from dnatune.callbacks import EarlyStopping, Progress, StopAfter
 from dnatune.hardware import choose_precision, peak_gpu_memory_mib, peak_memory_mib
 from dnatune.inference import score_records
 from dnatune.inputs import Inputs, TrainingCollator
+from dnatune.progress import ProgressFile
 from dnatune.sampling import TrainingRecords, stratified_sample
 from dnatune.shared_batches import SharedBatches, prepared
 from dnatune.tasks.base import Task
@@ -70,12 +71,13 @@ def train(
     folder: Path,
     seed: int,
     stop_after_epochs: float | None = None,
+    progress: ProgressFile | None = None,
 ) -> Trained:
     """Train ``model`` and return it with the weights of the best evaluation.
 
     ``settings`` is the model's ``training`` section; ``views`` (views,) are the numbers of the views that training
     draws from (see ``TokenTable.views``); ``folder`` takes the checkpoints, from the last of which a killed job goes
-    on. ``stop_after_epochs`` ends the schedule early (the refit).
+    on. ``stop_after_epochs`` ends the schedule early (the refit). ``progress`` is told where the training is.
     """
     # Weights are drawn from one seed for all folds, the order of batches from one for each.
     set_seed(seed)
@@ -88,7 +90,8 @@ def train(
     torch.manual_seed(seed + distributed.rank())  # processes that share a job draw dropout each for itself
     trainer.remove_callback(PrinterCallback)
     trainer.add_callback(checkpoints.MarkComplete())
-    trainer.add_callback(Progress(stop_after_epochs))
+    told = (task.tie_break, settings["metric"])
+    trainer.add_callback(Progress(progress or ProgressFile(), told, stop_after_epochs))
     if sharding.in_use(settings):
         trainer.add_callback(sharding.CompleteState())
     if stop_after_epochs is not None:
