@@ -215,7 +215,7 @@ def _failures(status: Status, paint: Callable[[str, str], str]) -> Iterator[str]
     failed += [(step.name, log, said) for steps in status.steps.values() for step in steps for log, said in step.failed]
     for name, log, said in failed:
         yield ""
-        yield paint(f"{name} failed; its log:", "failed")
+        yield from (paint(line, "failed") for line in _wrapped(f"{name} failed; its log:"))
         yield f"  {log}"
         for line in said:
             yield from _wrapped(line, " " * 4)
