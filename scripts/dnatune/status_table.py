@@ -36,10 +36,10 @@ STATES = ("done", "running", "queued", "requeued", "waiting", "silent", "stopped
 def text_of(status: Status, color: bool = False, brief: bool = False) -> str:
     """Return the whole of it; ``brief`` puts the finished folds of a model into one line."""
     paint = _painted if color else _plain
-    lines = [*_head(status, paint), *_warnings(status, paint)]
+    lines = [*_head(status), *_warnings(status, paint)]
     for model in dict.fromkeys(row.model for row in status.rows):
         lines += ["", *_table(status, [row for row in status.rows if row.model == model], brief, paint)]
-    lines += ["", *_others(status, paint)] if any(status.steps.values()) else []
+    lines += ["", *_others(status)] if any(status.steps.values()) else []
     return "\n".join([*lines, *_failures(status, paint)]) + "\n"
 
 
@@ -51,11 +51,12 @@ def _painted(text: str, state: str) -> str:
     return f"\033[{COLORS[state]}m{text}\033[0m" if state in COLORS else text
 
 
-def _head(status: Status, paint: Callable[[str, str], str]) -> Iterator[str]:
+def _head(status: Status) -> Iterator[str]:
     counts = Counter(row.state for row in status.rows)
-    told = ", ".join(paint(f"{counts[state]} {state}", state) for state in STATES if counts[state])
-    name, clock = status.folder.name, time.strftime("%H:%M:%S", time.localtime(status.time))
-    yield f"{name[: WIDTH - 20]}   {clock}" + (f"   of {len(status.rows)} trainings {told}" if status.rows else "")
+    yield f"{status.folder.name[: WIDTH - 11]}   {time.strftime('%H:%M:%S', time.localtime(status.time))}"
+    if counts:
+        told = ", ".join(f"{counts[state]} {state}" for state in STATES if counts[state])
+        yield from _wrapped(f"Of {counts.total()} trainings {told}.")
     yield from _wrapped(status.snakemake)
 
 
@@ -69,8 +70,8 @@ def _wrapped(text: str, indent: str = "") -> list[str]:
 
 
 def _table(status: Status, rows: list[Row], brief: bool, paint: Callable[[str, str], str]) -> Iterator[str]:
-    yield rows[0].model[:WIDTH]
-    metric = next((_curve(row)[1] for row in rows if _curve(row)[1]), "")
+    loss, metric = next((_curve(row) for row in rows if _curve(row)[1]), ("loss", ""))
+    yield f"{rows[0].model[: WIDTH - 30]}   (train, valid: {loss.replace('_', ' ')[:12]})"
     headings = [name if name else METRICS.get(metric, metric)[:7] for name, _ in COLUMNS]
     yield _line(headings)
     for group in _together(rows, brief):
@@ -188,7 +189,7 @@ def _notes(row: Row, now: float) -> list[str]:
     return notes
 
 
-def _others(status: Status, paint: Callable[[str, str], str]) -> Iterator[str]:
+def _others(status: Status) -> Iterator[str]:
     for title, steps in status.steps.items():
         told = ", ".join(_counted(step) for step in steps)
         if told:
