@@ -122,11 +122,12 @@ def _group(status: Status, rows: list[Row], paint: Callable[[str, str], str]) ->
 
 
 def _line(cells: list[str], paint: Callable[[str, str], str] = _plain, state: str = "") -> str:
-    parts = []
-    for cell, (name, width) in zip(cells, COLUMNS, strict=False):
-        text = cell.ljust(-width) if width < 0 else cell.rjust(width)
-        parts.append(paint(text, state) if name == "state" else text)
-    return " ".join(parts[:2]) + "".join(parts[2:]).rstrip()
+    fold, named, *others = (
+        cell.ljust(-width) if width < 0 else cell.rjust(width)
+        for cell, (_, width) in zip(cells, COLUMNS, strict=False)
+    )
+    rest = "".join(others).rstrip()
+    return f"{fold} {paint(named if rest else named.rstrip(), state)}{rest}"
 
 
 def _curve(row: Row) -> tuple[str, str]:

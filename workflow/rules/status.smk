@@ -13,5 +13,5 @@ onstart:
         tokens=list(TOKEN_SETS),
         vectors=[] if TASK.labelled else MODELS,
         embeddings=[model for model in TRAINED if kind_of(TRAINED[model]).needs_embeddings],
-        log=log,
+        log=log[0] if isinstance(log, list) else log,
     )
