@@ -285,10 +285,10 @@ def outcome(folder: Path) -> dict[str, Any]:
     lines = read_text(folder / "history.tsv").splitlines()
     for row in csv.DictReader(lines, delimiter="\t"):
         if row.get("step") == str(run.get("best_step")):
-            measured = {name: number(value) for name, value in row.items() if name and "_" in name}
+            measured = {name: found for name, value in row.items() if name and (found := number(value)) is not None}
             losses = [name.removeprefix("validation_") for name in row if name and name.startswith("validation_")]
             figures["curve"] = [losses[0] if losses else "loss", run.get("metric_for_best") or ""]
-            figures |= measured
+            figures |= {name: value for name, value in measured.items() if name.startswith(("train_", "validation_"))}
     return {name: value for name, value in figures.items() if value is not None or name in ("first_step", "left")}
 
 

@@ -108,7 +108,7 @@ def _group(status: Status, rows: list[Row], paint: Callable[[str, str], str]) ->
         "all" if first.fold is None else str(first.fold),
         state,
         _epochs(figures),
-        _figure(figures.get(f"train_{loss}")),
+        _figure(figures.get(f"train_{loss}", figures.get("train_loss"))),
         _figure(figures.get(f"validation_{loss}")),
         _figure(figures.get(f"validation_{metric}")),
         _rate(number(figures.get("rate"))),
@@ -123,8 +123,7 @@ def _group(status: Status, rows: list[Row], paint: Callable[[str, str], str]) ->
 
 def _line(cells: list[str], paint: Callable[[str, str], str] = _plain, state: str = "") -> str:
     fold, named, *others = (
-        cell.ljust(-width) if width < 0 else cell.rjust(width)
-        for cell, (_, width) in zip(cells, COLUMNS, strict=False)
+        cell.ljust(-width) if width < 0 else cell.rjust(width) for cell, (_, width) in zip(cells, COLUMNS, strict=False)
     )
     rest = "".join(others).rstrip()
     return f"{fold} {paint(named if rest else named.rstrip(), state)}{rest}"
