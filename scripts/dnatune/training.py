@@ -240,7 +240,8 @@ class FoldTrainer(Trainer):
         if self.optimizer is None:
             model = self.model
             head = {id(p) for name, m in model.named_modules() if is_head(name) for p in m.parameters()}
-            decayed = set(self.get_decay_parameter_names(model))
+            # A factor of IA3 does nothing at 1, so decay toward 0 would be no rest.
+            decayed = {name for name in self.get_decay_parameter_names(model) if ".ia3_l." not in name}
             rates = {True: self.settings["head_learning_rate_factor"], False: 1.0}
             groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
             for name, parameter in model.named_parameters():
