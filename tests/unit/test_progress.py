@@ -7,16 +7,19 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from dnatune.errors import UserError
 from dnatune.fold_training import train_on_fold
 from dnatune.progress import ProgressFile
 from dnatune.run_status import is_stale, read_json
+from dnatune.tasks import task
 from miniatures import model_settings
-from small_fold import FOLD, INPUTS, job_of
+from small_fold import FOLD, INPUTS, RECORDS, job_of
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 
@@ -41,8 +44,7 @@ def test_a_real_training_is_followed_while_it_runs(tmp_path):
     settings = model_settings({"epochs": 4, "batch_size": 8})
     try:
         with ProgressFile(path, every=0.01) as progress:
-            job = job_of(tmp_path / "checkpoints", settings)
-            object.__setattr__(job, "progress", progress)
+            job = replace(job_of(tmp_path / "checkpoints", settings), progress=progress)
             trained, _, run, _ = train_on_fold(job, FOLD, INPUTS, "sha")
     finally:
         over.set()
@@ -64,6 +66,25 @@ def test_a_real_training_is_followed_while_it_runs(tmp_path):
     assert last["memory_mib"] <= run["peak_memory_mib"]
     assert (last["host"], last["pid"], last["attempt"]) == (platform.node(), os.getpid(), 1)
     assert [p.name for p in tmp_path.iterdir() if "partial" in p.name] == []
+
+
+def test_the_progress_of_a_regression_stands_in_its_log(tmp_path, caplog):
+    settings = model_settings({"epochs": 2})
+    settings["training"]["metric"] = "r2"
+    values = np.array([[sequence.count("G")] for sequence, _ in RECORDS], dtype=np.float32)
+    fold = replace(FOLD, labels=values, classes=["leaf"])
+    kind = task("regression", {"columns": ["leaf"], "loss": "mse"})
+    settings["head"] = kind.head(["leaf"])
+    with ProgressFile(tmp_path / "p.progress.json") as progress, caplog.at_level("INFO", "dnatune"):
+        job = replace(job_of(tmp_path / "checkpoints", settings), task=kind, progress=progress)
+        trained, _, _, _ = train_on_fold(job, fold, INPUTS, "sha")
+    lines = [record.getMessage() for record in caplog.records if record.getMessage().startswith("epoch ")]
+    assert len(lines) == len(trained.history) == 2
+    for line, (_, row) in zip(lines, trained.history.iterrows(), strict=True):
+        assert f"validation mse {row['validation_mse']:.4f} r2 {row['validation_r2']:.4f}" in line
+    last = told(tmp_path / "p.progress.json")
+    assert last["curve"] == ["mse", "r2"]
+    assert last["validation_r2"] == pytest.approx(trained.history["validation_r2"].iloc[-1])
 
 
 def test_an_attempt_counts_on_from_one_that_did_not_end(tmp_path):
