@@ -29,7 +29,7 @@ REFIT = ("weights", "run.json", "history.tsv")
 # A job is believed dead when its file has stood still for so many writings, and for what clocks and caches may differ.
 MISSED, SLACK = 4, 60.0
 TAIL = 8192  # bytes of a log that are looked at
-WORDS_OF_ERROR = re.compile(r"Error: |fault in dnatune")
+UNFINISHED = ("starting", "training", "scoring")
 
 
 @dataclass(frozen=True)
@@ -118,14 +118,14 @@ class RunFolder:
         planned = self.plan.get(key)
         if isinstance(planned, list):
             return [str(name) for name in planned]
-        return sorted({path.name for pattern in found for path in self.folder.glob(pattern) if path.is_dir()})
+        return sorted({p.name for pattern in found for p in matching(self.folder, pattern) if p.name[0] != "."})
 
     def folds(self) -> list[int]:
         """Return the numbers of the folds."""
         planned = self.plan.get("folds")
         if isinstance(planned, list) and all(isinstance(fold, int) for fold in planned):
             return planned
-        paths = [*self.folder.glob("logs/*/*/fold_*"), *self.folder.glob("models/*/fold_*")]
+        paths = matching(self.folder, "logs/*/*/fold_*") + matching(self.folder, "models/*/fold_*")
         found = {re.match(r"fold_(\d+)", path.name) for path in paths}
         return sorted({int(match[1]) for match in found if match})
 
@@ -139,11 +139,15 @@ class RunFolder:
         name = urlsafe_b64encode(f"{self.plan.get('folder')}/{output}".encode()).decode()
         parts = [name[i : i + 254] for i in range(0, len(name), 254)]
         path = self.snakemake.joinpath("incomplete", *("@" + part for part in parts[:-1]), parts[-1])
-        return {**read_json(path), "since": path.stat().st_mtime} if exists(path) else None
+        try:
+            return {**read_json(path), "since": path.stat().st_mtime}
+        except OSError:
+            return None
 
     def checkpoint(self, place: str) -> int | None:
         """Return the step of the newest whole checkpoint of a training job."""
-        steps = [path.parent.name.rpartition("-")[2] for path in self.folder.glob(f"checkpoints/{place}/*/*/complete")]
+        marks = matching(self.folder, f"checkpoints/{place}/*/*/complete")
+        steps = [path.parent.name.rpartition("-")[2] for path in marks]
         return max((int(step) for step in steps if step.isdigit()), default=None)
 
     def failed(self, log: str) -> bool:
@@ -177,6 +181,14 @@ def exists(path: Path) -> bool:
         return path.exists()
     except OSError:
         return False
+
+
+def matching(folder: Path, pattern: str) -> list[Path]:
+    """Return the paths below a folder that match a pattern; none if a folder among them vanishes meanwhile."""
+    try:
+        return list(folder.glob(pattern))
+    except OSError:
+        return []
 
 
 def last_words(log: Path) -> tuple[str, ...]:
@@ -226,10 +238,13 @@ def training_row(run: RunFolder, model: str, fold: int | None, alive: bool | Non
     if state == "done":
         return Row(model, fold, state, log, {**told, **outcome(run.folder / "models" / place)})
     words = last_words(log) if state == "failed" else ()
-    if state == "failed" and told.get("state") != "failed" and told:
+    if state == "failed" and told.get("state") != "failed" and not any("Error: " in line for line in words):
         words = (*words, "It ended without a word: killed, for its memory or its time?")
-    number = job.number if job else str((marked or {}).get("external_jobid") or "")
-    return Row(model, fold, state, log, told, run.checkpoint(place), words, number)
+    checkpoint = run.checkpoint(place)
+    if (state == "waiting" and not checkpoint) or (state == "running" and told.get("state") not in UNFINISHED):
+        told = {}  # of an attempt that is over
+    waits_as = job.number if job else str((marked or {}).get("external_jobid") or "")
+    return Row(model, fold, state, log, told, checkpoint, words, waits_as)
 
 
 def _state(
@@ -244,7 +259,7 @@ def _state(
     if job:
         return ("requeued" if told else "queued") if job.state in WAITING else "running"
     written = number(told.get("time")) or 0.0
-    unfinished = told.get("state") in ("starting", "training", "scoring")
+    unfinished = told.get("state") in UNFINISHED
     if unfinished and not is_stale(told, run.now):
         return "running"
     if marked and alive is not False:
@@ -256,7 +271,8 @@ def _state(
         return "waiting"
     if told.get("state") == "failed" or failed:
         return "failed"
-    return "stopped" if told or marked else "waiting"
+    # Outputs of a job that has done its work, and are not there, were taken away.
+    return "stopped" if marked or told.get("state", "done") != "done" else "waiting"
 
 
 def is_stale(told: dict[str, Any], now: float) -> bool:

@@ -1,15 +1,9 @@
 """How a run stands is read from its folder in every state, also while files are being written."""
 
-import json
 import os
-import platform
 import random
-import re
 import shutil
-import subprocess
-import sys
-import time
-from base64 import urlsafe_b64encode
+import threading
 from pathlib import Path
 
 import pytest
@@ -17,95 +11,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dnatune.cluster_runs import ClusterJob
-from dnatune.errors import UserError
-from dnatune.run_queue import Queue, queue_of
+from dnatune.run_queue import Queue
 from dnatune.run_status import last_words, read_json, status_of
-from dnatune.status_table import WIDTH, duration, text_of
-
-SCRIPT = Path(__file__).parents[2] / "scripts" / "status.py"
-NOW = 1_800_000_000.0
-HISTORY = (
-    "step\tepoch\tlearning_rate\ttrain_loss\ttrain_log_loss\tvalidation_log_loss\ttrain_pr_auc_macro\t"
-    "validation_pr_auc_macro\tseconds\n"
-    "10\t1\t0.001\t2.5\t2.25\t2.375\t0.5\t0.4375\t3\n"
-    "20\t2\t0.001\t1.5\t1.25\t1.375\t0.75\t0.6875\t6\n"
-)
-FAILURE = """Error in rule train:
-    message: None
-    jobid: 9
-    output: results/fish/models/{place}/weights
-    log: results/fish/logs/train/{place}.log (check log file(s) for error details)
-"""
-
-
-class Folder:
-    """A run's folder in a working directory of Snakemake, written file by file."""
-
-    def __init__(self, base: Path, **plan) -> None:
-        self.base, self.folder = base, base / "results" / "fish"
-        self.log = base / ".snakemake" / "log" / "now.snakemake.log"
-        self.log.parent.mkdir(parents=True)
-        self.log.write_text("Building DAG of jobs...\n")
-        parts = {"task": "multiclass", "folds": [0, 1, 2], "models": ["nt"], "saved": ["nt"], "refit": True}
-        parts |= {"baselines": ["majority"], "tokens": ["t-1"], "embeddings": [], "vectors": []}
-        parts |= {"folder": "results/fish", "directory": str(base), "log": str(self.log)}
-        parts |= {"host": platform.node(), "pid": os.getpid(), "started": NOW - 1000}
-        self.json("logs/plan.json", {**parts, **plan})
-
-    def json(self, name: str, value) -> Path:
-        """Write a JSON file."""
-        return self.text(name, json.dumps(value))
-
-    def text(self, name: str, text: str = "") -> Path:
-        """Write a text file."""
-        path = self.folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-        return path
-
-    def tell(self, place: str = "nt/fold_0", **figures) -> None:
-        """Write the progress file of a training job, by default one that runs on another machine."""
-        told = {
-            "state": "training",
-            "attempt": 1,
-            "started": NOW - 500,
-            "time": NOW - 5,
-            "every": 15.0,
-            "host": "node1",
-        }
-        told |= {"pid": 7, "step": 15, "first_step": 0, "steps": 20, "epoch": 1.5, "epochs": 2}
-        self.json(f"logs/train/{place}.progress.json", {**told, **figures})
-
-    def made(self, place: str = "nt/fold_0") -> None:
-        """Write what a finished training leaves."""
-        (self.folder / "models" / place / "weights").mkdir(parents=True)
-        run = {"best_step": 20, "best_epoch": 2.0, "samples_per_second": 412.5, "peak_memory_mib": 2048.0}
-        run |= {"metric_for_best": "pr_auc_macro", "seconds": 90.0, "peak_gpu_memory_mib": None}
-        self.json(f"models/{place}/run.json", run)
-        self.text(f"models/{place}/history.tsv", HISTORY)
-        self.text(f"models/{place}/scores.npz")
-
-    def mark(self, output: str, job: str | None = None, since: float = NOW) -> None:
-        """Note an output as one that Snakemake is making."""
-        name = urlsafe_b64encode(f"results/fish/{output}".encode()).decode()
-        path = self.base / ".snakemake" / "incomplete" / name
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(json.dumps({"external_jobid": job}))
-        os.utime(path, (since, since))
-
-    def checkpoint(self, step: int, place: str = "nt/fold_0") -> None:
-        """Write the mark of a whole checkpoint."""
-        self.text(f"checkpoints/{place}/abc/checkpoint-{step}/complete")
-
-    def row(self, fold: int | None = 0, queue: Queue = Queue()):  # noqa: B008
-        """Return the row of a fold."""
-        return next(row for row in status_of(self.folder, queue, NOW).rows if row.fold == fold)
+from dnatune.status_table import text_of
+from run_tree import FAILURE, NOW, RunTree
 
 
 @pytest.fixture
 def alive(tmp_path):
     """A run whose Snakemake, this very process, has its log open."""
-    run = Folder(tmp_path)
+    run = RunTree(tmp_path)
     with open(run.log, "a"):
         yield run
 
@@ -113,7 +28,7 @@ def alive(tmp_path):
 @pytest.fixture
 def dead(tmp_path):
     """A run whose Snakemake is gone."""
-    return Folder(tmp_path)
+    return RunTree(tmp_path)
 
 
 def test_before_anything_has_happened(alive):
@@ -217,6 +132,34 @@ def test_a_run_whose_snakemake_was_killed(dead):
     assert "will go on from step 10" in text
 
 
+def test_a_training_whose_outputs_were_taken_away_waits(dead):
+    dead.tell(state="done")
+    assert (dead.row().state, dead.row().figures) == ("waiting", {})
+
+
+def test_folders_that_come_and_go_meanwhile(alive):
+    """Checkpoints are removed and Snakemake's notes change while somebody looks."""
+    alive.tell(time=NOW - 400)
+    over = threading.Event()
+
+    def bustle():
+        while not over.is_set():
+            for step in (5, 10):
+                alive.checkpoint(step)
+                alive.mark("models/nt/fold_0/run.json")
+                shutil.rmtree(alive.folder / "checkpoints")
+                shutil.rmtree(alive.base / ".snakemake" / "incomplete")
+
+    thread = threading.Thread(target=bustle)
+    thread.start()
+    try:
+        found = {alive.row().checkpoint for _ in range(300)}
+    finally:
+        over.set()
+        thread.join()
+    assert found <= {None, 5, 10}
+
+
 def test_what_an_earlier_call_left_waits_for_its_turn(alive):
     alive.tell(state="failed", time=NOW - 2000)
     alive.checkpoint(10)
@@ -283,51 +226,9 @@ def test_the_last_words_of_a_log(tmp_path):
     assert last_words(tmp_path / "none") == ()
 
 
-def test_no_line_is_wider_than_a_terminal(alive):
-    long = "a-model-with-a-very-long-name-" * 4
-    plan = read_json(alive.folder / "logs/plan.json")
-    alive.json("logs/plan.json", {**plan, "models": [long], "folds": list(range(100)), "baselines": [long, "b" * 60]})
-    figures = {"curve": ["mse", "hamming_loss_of_all"], "train_mse": 123456.789, "validation_mse": -1.5e-9}
-    for fold in range(0, 100, 3):
-        alive.tell(
-            f"{long}/fold_{fold}", **figures, epoch=1234.567, epochs=10000, rate=1234567.8, left=9e6, memory_mib=2e6
-        )
-    for fold in (1, 4):
-        alive.tell(f"{long}/fold_{fold}", state="failed", attempt=12345)
-        alive.text(f"logs/train/{long}/fold_{fold}.log", "Error: " + "word " * 60)
-    text = text_of(status_of(alive.folder, now=NOW))
-    wide = [line for line in text.splitlines() if len(line) > WIDTH and "/" not in line]
-    assert wide == []
-    assert "\033" not in text
-    painted = text_of(status_of(alive.folder, now=NOW), color=True)
-    assert re.sub(r"\033\[\d+m", "", painted) == text
-
-
-def test_finished_folds_take_one_line_where_space_is_short(alive):
-    for fold in range(3):
-        alive.made(f"nt/fold_{fold}")
-    assert "0-2 done" in text_of(status_of(alive.folder, now=NOW), brief=True)
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [
-        (None, ""),
-        (0.2, "0s"),
-        (99.4, "99s"),
-        (99.6, "2m"),
-        (6000, "1h40"),
-        (11100, "3h05"),
-        (187200, "2d04h"),
-    ],
-)
-def test_durations(seconds, text):
-    assert duration(seconds) == text
-
-
-def everything(base: Path) -> Folder:
+def everything(base: Path) -> RunTree:
     """Return a run with a bit of everything."""
-    run = Folder(base)
+    run = RunTree(base)
     run.made("nt/fold_0")
     run.tell("nt/fold_1", curve=["log_loss", "pr_auc_macro"], train_log_loss=1.0, part=[1, 2])
     run.tell("nt/fold_2", state="failed")
@@ -358,102 +259,3 @@ def test_never_stumbles_over_half_written_files(tmp_path_factory, seed):
             path.write_text(values)
     text_of(status_of(run.folder, now=NOW), color=True)
     shutil.rmtree(base)
-
-
-def test_a_look_changes_nothing_and_is_quick(tmp_path):
-    run = Folder(tmp_path, folds=list(range(100)), models=["nt", "b"])
-    for fold in range(100):
-        run.made(f"nt/fold_{fold}")
-        run.tell(f"b/fold_{fold}")
-        run.checkpoint(10, f"b/fold_{fold}")
-    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
-    start = time.perf_counter()
-    done = subprocess.run(
-        [sys.executable, SCRIPT, run.folder], capture_output=True, text=True, cwd=tmp_path, check=True
-    )
-    seconds = time.perf_counter() - start
-    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
-    assert done.stdout.count("done") > 100
-    assert "\033" not in done.stdout
-    assert seconds < 5  # well under one on a machine that has nothing else to do
-
-
-def test_the_script_finds_the_run(tmp_path):
-    def status(*arguments):
-        command = [sys.executable, SCRIPT, *map(str, arguments)]
-        return subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
-
-    assert "found no run that was started" in status().stderr
-    Folder(tmp_path)
-    assert status().stdout.startswith("fish ")
-    (tmp_path / "my.yaml").write_text("name: fish\n")
-    assert status("--configfile", "my.yaml", "--watch", "1").stdout.startswith("fish ")  # once: no terminal
-    for wrong, words in (
-        ("none", "Folder none: found none"),
-        ("--configfile=no.yaml", "no.yaml: found no configuration"),
-    ):
-        done = status(wrong)
-        assert (done.returncode, done.stdout) == (1, "")
-        assert words in done.stderr
-        assert "Traceback" not in done.stderr
-    with pytest.raises(UserError, match="expected that of a run"):
-        status_of(tmp_path / "none")
-
-
-def test_nothing_heavy_is_imported():
-    code = "import sys; import runpy; runpy.run_path(sys.argv[1]); print(*sys.modules)"
-    environment = {**os.environ, "PYTHONPATH": str(SCRIPT.parent)}
-    command = [sys.executable, "-c", code, SCRIPT]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
-    assert not {"torch", "transformers", "numpy", "pandas"} & set(done.stdout.split())
-
-
-@pytest.fixture
-def squeue(tmp_path, monkeypatch):
-    """A squeue that says what stands in a file, first on PATH."""
-    folder = tmp_path / "bin"
-    folder.mkdir()
-    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
-
-    def says(text: str) -> None:
-        (folder / "squeue").write_text(f"#!/bin/sh\n{text}\n")
-        (folder / "squeue").chmod(0o755)
-
-    return says
-
-
-def test_the_queue_is_asked_on_a_cluster_alone(alive, squeue):
-    squeue("touch asked; exit 1")
-    plan = read_json(alive.folder / "logs/plan.json")
-    assert queue_of(plan, 5) == Queue()
-    alive.log.write_text("SLURM run ID: aa-1\n  Host: login1\n")
-    (warning,) = queue_of(plan, 5).warnings
-    assert "SLURM did not answer within 5 seconds" in warning
-    squeue("sleep 60")
-    start = time.monotonic()
-    assert queue_of(plan, 0.5).warnings
-    assert time.monotonic() - start < 20
-    squeue("echo '7|PENDING|rule_train_wildcards_nt_0'")
-    assert queue_of(plan, 5).jobs == (ClusterJob("7", "PENDING", "train nt_0"),)
-
-
-def test_a_snakemake_that_waits_for_nothing_is_warned_of(alive, squeue):
-    alive.log.write_text("SLURM run ID: aa-1\n  Host: login1\n")
-    plan = read_json(alive.folder / "logs/plan.json")
-    squeue("echo '7|COMPLETED|rule_train_wildcards_nt_0'")
-    assert queue_of(plan, 5).warnings == ()
-    os.utime(alive.log, (time.time() - 900, time.time() - 900))
-    (warning,) = queue_of(plan, 5).warnings
-    assert "has waited for 15 minutes for jobs that SLURM has ended" in warning
-    text = " ".join(text_of(status_of(alive.folder, queue_of(plan, 5))).split())
-    assert "Warning: Snakemake has waited for 15 minutes" in text
-    squeue("echo '7|PREEMPTED|rule_train_wildcards_nt_0'; echo '8|RUNNING|rule_train_wildcards_nt_1'")
-    (warning,) = queue_of(plan, 5).warnings
-    assert "Preempted for good" in warning
-
-
-def test_jobs_that_outlive_their_snakemake_are_warned_of(dead, squeue):
-    dead.log.write_text("SLURM run ID: aa-1\n  Host: login1\n")
-    squeue("echo '8|RUNNING|rule_train_wildcards_nt_1'")
-    (warning,) = queue_of(read_json(dead.folder / "logs/plan.json"), 5).warnings
-    assert "1 of its jobs are still in SLURM" in warning
