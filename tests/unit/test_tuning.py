@@ -105,13 +105,14 @@ def test_lora_on_a_generic_backbone(kind, layer, tmp_path):
     assert np.isfinite(scores.logits).all()
 
 
+@pytest.mark.parametrize("way", ["lora", "ia3"])
 @pytest.mark.parametrize("kind", ["nt-mini", "gpt2", "mixtral", "bert"])
-def test_a_frozen_backbone_in_half_precision(kind, tmp_path, monkeypatch):
+def test_a_frozen_backbone_in_half_precision(kind, way, tmp_path, monkeypatch):
     """What is frozen takes half the memory, what learns stays in float32, and the numbers are those of autocast."""
     monkeypatch.setattr(hardware, "_cpu_computes_bf16", lambda: True)
     source = {} if kind == "nt-mini" else {"backbone": str(write_generic(tmp_path / kind, kind))}
     whole, half = (
-        model_settings({"precision": "bf16"}, tuning="lora", base_precision=base, **source) for base in ("auto", "bf16")
+        model_settings({"precision": "bf16"}, tuning=way, base_precision=base, **source) for base in ("auto", "bf16")
     )
     inputs, found = tokens_for(half), []
     for settings in (whole, half):
@@ -134,7 +135,7 @@ def test_a_frozen_backbone_in_half_precision(kind, tmp_path, monkeypatch):
     ]
     assert frozen == [{torch.float32}, {torch.bfloat16}]
     # The saved model holds the checkpoint's own digits, not the halved ones.
-    tuning.save(found[1][2], tmp_path / "w", "lora")
+    tuning.save(found[1][2], tmp_path / "w", way)
     restored = tuning.restore(tmp_path / "w", half, LABEL_IDS, 0)
     assert {p.dtype for p in restored.parameters()} == {torch.float32}
     base = tuning.base_model(half, LABEL_IDS, 0).state_dict()
