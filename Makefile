@@ -2,6 +2,7 @@
 # make test   sets itself up, runs the tests
 # make cluster   those on a throw-away SLURM cluster alone (needs Debian's slurmctld, slurmd, slurm-client, munge)
 # make resume CONFIG=my.yaml   on a SLURM cluster: runs, or goes on with a run whose Snakemake died (docs/cluster.md)
+# make status CONFIG=my.yaml   how each fold of a run stands; ARGS="--watch 10" looks again every 10 seconds
 # make lint   style of Python, Snakemake rules and workflow
 # make bench  timed claims, printed as tables (tests/bench/)
 # make docs   writes config/README.md from the schema
@@ -13,7 +14,7 @@ BIN := $(VENV)/bin
 PIN := pyproject.toml constraints.txt
 RUN := PATH="$(CURDIR)/$(BIN):$$PATH"
 
-.PHONY: demo test cluster resume lint bench docs clean
+.PHONY: demo test cluster resume status lint bench docs clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.workflow
@@ -30,6 +31,10 @@ cluster: $(VENV)/.dev
 
 resume: $(VENV)/.slurm
 	$(RUN) python scripts/resume_run.py --profile slurm $(if $(CONFIG),--configfile $(CONFIG)) $(ARGS)
+
+# Sets nothing up: a look must not change what a run works with.
+status:
+	@$(RUN) python scripts/status.py $(if $(CONFIG),--configfile $(CONFIG)) $(ARGS)
 
 lint: $(VENV)/.dev
 	$(RUN) ruff check .

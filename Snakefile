@@ -29,6 +29,7 @@ include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/package.smk"
 include: "workflow/rules/report.smk"
 include: "workflow/rules/embed.smk"
+include: "workflow/rules/status.smk"
 
 
 rule all:

@@ -9,14 +9,17 @@ from dnatune.fold_data import load_fold
 from dnatune.fold_training import Job, open_inputs, remove_checkpoints, train_on_all
 from dnatune.job import job
 from dnatune.packaging import settled_epochs
+from dnatune.progress import ProgressFile
 from dnatune.tasks import task
 
-with job(snakemake) as log, distributed.processes(snakemake.resources.gpu):
+GPUS = snakemake.resources.gpu
+
+with job(snakemake) as log, ProgressFile.beside(snakemake.log[0]) as progress, distributed.processes(GPUS):
     params, given, made = snakemake.params, snakemake.input, snakemake.output
     torch.set_num_threads(max(1, snakemake.threads // distributed.size()))
     folder = Path(params.checkpoints)
     kind, minutes = task(**params.task), snakemake.resources.checkpoint_minutes
-    training = Job(params.model, params.settings, kind, params.seed, folder, None, params.code, minutes)
+    training = Job(params.model, params.settings, kind, params.seed, folder, None, params.code, minutes, progress)
     epochs = settled_epochs([files.read_json(path) for path in given.runs])
     log.info("%s on all data for %.2f epochs (median of the folds' best)", training.model, epochs)
     # Any fold holds all known records; its roles are joined again.

@@ -9,17 +9,18 @@ from dnatune import distributed, files, tuning
 from dnatune.fold_data import load_fold
 from dnatune.fold_training import Job, open_inputs, remove_checkpoints, train_apart, train_on_fold
 from dnatune.job import job
+from dnatune.progress import ProgressFile
 from dnatune.tasks import task
 
 # Models that learn their labels apart are many and small: one process, one after the other.
 GPUS = 1 if snakemake.params.settings.get("alone") else snakemake.resources.gpu
 
-with job(snakemake) as log, distributed.processes(GPUS):
+with job(snakemake) as log, ProgressFile.beside(snakemake.log[0]) as progress, distributed.processes(GPUS):
     params, given, made = snakemake.params, snakemake.input, snakemake.output
     torch.set_num_threads(max(1, snakemake.threads // distributed.size()))
     folder, number = Path(params.checkpoints), int(params.fold)
     kind, minutes = task(**params.task), snakemake.resources.checkpoint_minutes
-    training = Job(params.model, params.settings, kind, params.seed, folder, number, params.code, minutes)
+    training = Job(params.model, params.settings, kind, params.seed, folder, number, params.code, minutes, progress)
     fold = load_fold(given.records, given.folds, given.label_map, training.fold, training.task)
     log.info("%s, fold %d: %d sequences to train on", training.model, training.fold, len(fold.train))
     inputs = open_inputs(given.tokens, given.get("embeddings"))

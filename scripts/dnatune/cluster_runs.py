@@ -80,20 +80,26 @@ def runs_in(folder: Path) -> list[Run]:
     """Return the runs on a cluster that were started for a working directory, the newest last."""
     found = []
     for log in sorted((folder / ".snakemake" / "log").glob("*.snakemake.log"))[-LOGS:]:
-        text = log.read_text("utf-8", errors="replace")
-        if run := re.search(r"^SLURM run ID: (\S+)$", text, re.M):
-            host = re.search(r"^  Host: (\S+)$", text, re.M)
-            found.append(Run(log.resolve(), run[1], host[1] if host else ""))
+        if run := run_of(log):
+            found.append(run)
     return found
 
 
-def jobs_of(runs: Iterable[Run]) -> list[ClusterJob] | None:
-    """Return the jobs of runs that SLURM remembers, ended ones too; None if it does not answer."""
+def run_of(log: Path) -> Run | None:
+    """Return the run on a cluster that wrote a log of Snakemake, or None if it was none."""
+    text = log.read_text("utf-8", errors="replace")
+    run = re.search(r"^SLURM run ID: (\S+)$", text, re.M)
+    host = re.search(r"^  Host: (\S+)$", text, re.M)
+    return Run(log.resolve(), run[1], host[1] if host else "") if run else None
+
+
+def jobs_of(runs: Iterable[Run], limit: float = 120) -> list[ClusterJob] | None:
+    """Return the jobs of runs that SLURM remembers, ended ones too; None if it does not answer in ``limit`` seconds."""
     names = ",".join(run.id for run in runs)
     if not names:
         return []
     command = ["squeue", "--noheader", "--states=all", "--format=%i|%T|%k", f"--name={names}"]
-    done = _slurm(command)
+    done = _slurm(command, limit)
     if done.returncode:
         return None
     rows = [line.strip().split("|", 2) for line in done.stdout.splitlines() if line.strip()]
@@ -143,9 +149,9 @@ def _work(comment: str) -> str:
     return comment.removeprefix("rule_").replace("_wildcards_", " ")
 
 
-def _slurm(command: list[str]) -> subprocess.CompletedProcess[str]:
+def _slurm(command: list[str], limit: float = 120) -> subprocess.CompletedProcess[str]:
     try:
-        return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+        return subprocess.run(command, capture_output=True, text=True, timeout=limit, check=False)
     except FileNotFoundError:
         raise UserError(
             f"Command {command[0]}: not found on PATH; expected the commands of SLURM; use a login node of the cluster."

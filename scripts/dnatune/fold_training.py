@@ -9,7 +9,7 @@ import hashlib
 import logging
 import shutil
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from dnatune.hardware import choose_precision, device_name
 from dnatune.inference import score_records
 from dnatune.inputs import EmbeddingInputs, Inputs, TokenInputs
 from dnatune.per_base import as_bytes
+from dnatune.progress import ProgressFile
 from dnatune.scores import Scores
 from dnatune.tasks.base import Task
 from dnatune.tokens import TokenTable
@@ -39,7 +40,7 @@ class Job:
     """What a training job is: model name and settings, the task, the run's seed, where checkpoints go.
 
     ``code`` is the version of the code that trains (see ``source_version``). ``checkpoint_minutes`` changes nothing
-    about what is trained (see ``training.train``).
+    about what is trained (see ``training.train``); ``progress`` hears how far it is.
     """
 
     model: str
@@ -50,6 +51,7 @@ class Job:
     fold: int | None = None
     code: str = ""
     checkpoint_minutes: float | None = None
+    progress: ProgressFile = field(default_factory=ProgressFile)
 
 
 def open_inputs(tokens: str | Path, embeddings: str | Path | None) -> Inputs:
@@ -106,6 +108,7 @@ def run_training(
         seed=job.seed + (0 if job.fold is None else 1 + job.fold),
         stop_after_epochs=stop,
         checkpoint_minutes=job.checkpoint_minutes,
+        progress=job.progress,
     )
     if sharding.is_spread(trained.model):
         plain = tuning.build(job.settings, label_ids(classes), job.seed, inputs.width)
@@ -130,6 +133,7 @@ def train_on_fold(job: Job, fold: FoldData, inputs: Inputs, records_sha256: str)
         task=job.task,
         precision=trained.run["precision"],
     )
+    job.progress.tell(state="scoring")
     scores = fold_scores(fold, distributed.by_shares(fold.scored, score))
     run = {
         **describe(job),
@@ -162,6 +166,7 @@ def train_apart(
     parts, histories, runs, folders = [], [], [], []
     for number, unit in enumerate(units):
         LOGGER.info("%s: %s (%d of %d)", job.model, ", ".join(fold.classes[i] for i in unit), number + 1, len(units))
+        job.progress.tell(part=[number + 1, len(units)])
         own = replace(fold, labels=fold.labels[:, unit], classes=[fold.classes[i] for i in unit])
         trained, part, run, folder = train_on_fold(job, own, inputs, records_sha256)
         tuning.save(trained.model, weights / str(number), job.settings["tuning"])

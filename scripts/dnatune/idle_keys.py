@@ -22,7 +22,8 @@ class Switch:
 
 
 SWITCHES = (
-    Switch("lora", "tuning", names_of("adapter")),
+    Switch("lora", "tuning", names_of("adapter", "lora")),
+    Switch("ia3", "tuning", names_of("adapter", "ia3")),
     Switch("qlora", "tuning", names_of("quantised")),
     Switch("base_precision", "tuning", names_of("frozen_backbone")),
     Switch("training.gradient_checkpointing", "tuning", names_of("through_backbone")),

@@ -161,6 +161,6 @@ made = json.loads((folder / "settings.json").read_text())
 model = restore(folder, made["settings"], made["label2id"], made["seed"])  # a plain transformers model, adapter merged
 ```
 
-`restore_adapter`, with the same arguments, keeps the backbone as it was in training (in 4 bits for qlora, in half
-precision for lora on a GPU) with the adapter beside it: the same predictions in less memory.
+`restore_adapter`, with the same arguments, keeps the backbone as it was in training (in 4 bits for qlora, else in half
+precision on a GPU) with the adapter beside it: the same predictions in less memory.
 """

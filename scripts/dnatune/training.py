@@ -28,6 +28,7 @@ from dnatune.callbacks import EarlyStopping, Progress, StopAfter
 from dnatune.hardware import choose_precision, peak_gpu_memory_mib, peak_memory_mib
 from dnatune.inference import score_records
 from dnatune.inputs import Inputs, TrainingCollator
+from dnatune.progress import ProgressFile
 from dnatune.sampling import TrainingRecords, stratified_sample
 from dnatune.shared_batches import SharedBatches, prepared
 from dnatune.tasks.base import Task
@@ -71,13 +72,15 @@ def train(
     seed: int,
     stop_after_epochs: float | None = None,
     checkpoint_minutes: float | None = None,
+    progress: ProgressFile | None = None,
 ) -> Trained:
     """Train ``model`` and return it with the weights of the best evaluation.
 
     ``settings`` is the model's ``training`` section; ``views`` (views,) are the numbers of the views that training
     draws from (see ``TokenTable.views``); ``folder`` takes the checkpoints, from the last of which a killed job goes
     on. ``stop_after_epochs`` ends the schedule early (the refit). ``checkpoint_minutes``: a checkpoint at least that
-    often, besides those at evaluations. Raises ``Stopped`` when the job is told to end.
+    often, besides those at evaluations. ``progress`` is told where the training is. Raises ``Stopped`` when the job is
+    told to end.
     """
     # Weights are drawn from one seed for all folds, the order of batches from one for each.
     set_seed(seed)
@@ -92,7 +95,8 @@ def train(
     trainer.remove_callback(PrinterCallback)
     trainer.add_callback(checkpoints.RunningLoss(trainer, checkpoint))
     trainer.add_callback(checkpoints.MarkComplete())
-    trainer.add_callback(Progress(stop_after_epochs))
+    told = (task.tie_break, settings["metric"])
+    trainer.add_callback(Progress(progress or ProgressFile(), told, stop_after_epochs))
     if sharding.in_use(settings):
         trainer.add_callback(sharding.CompleteState())
     if stop_after_epochs is not None:
@@ -241,7 +245,8 @@ class FoldTrainer(Trainer):
         if self.optimizer is None:
             model = self.model
             head = {id(p) for name, m in model.named_modules() if is_head(name) for p in m.parameters()}
-            decayed = set(self.get_decay_parameter_names(model))
+            # A factor of IA3 does nothing at 1, so decay toward 0 would be no rest.
+            decayed = {name for name in self.get_decay_parameter_names(model) if ".ia3_l." not in name}
             rates = {True: self.settings["head_learning_rate_factor"], False: 1.0}
             groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
             for name, parameter in model.named_parameters():

@@ -1,4 +1,4 @@
-"""Which weights learn: all (full), adapters and the head (lora, qlora), or a head on frozen embeddings (probe).
+"""Which weights learn: all (full), adapters and the head (lora, qlora, ia3), or a head on frozen embeddings (probe).
 
 Each way knows how to prepare a model, what to save of it, and how to make a plain transformers model again. What is
 true of each way stands in ``tuning_kinds``.
@@ -106,26 +106,35 @@ def load_weights(folder: Path) -> dict[str, torch.Tensor]:
     return tensors
 
 
-def _build_lora(settings: dict[str, Any], labels: dict[str, int], seed: int, width: int | None) -> nn.Module:
-    peft = peft_library()
-    model, lora = frozen_model(settings, labels, seed), settings["lora"]
-    targets = lora["targets"] or backbone_of(settings).lora_targets()
+def _build_adapter(settings: dict[str, Any], labels: dict[str, int], seed: int, width: int | None) -> nn.Module:
+    model, section = frozen_model(settings, labels, seed), kind_of(settings).adapter
+    targets = settings[section]["targets"] or backbone_of(settings).lora_targets()
+    inputs = settings[section].get("feedforward", [])
     names = [name for name, _ in model.named_modules()]
-    for target in targets:
+    for key, target in [*(("targets", name) for name in targets), *(("feedforward", name) for name in inputs)]:
         if not any(name == target or name.endswith(f".{target}") for name in names):
             raise UserError(
-                f"Configuration key 'lora.targets': no layer of {settings['backbone']} is named '{target}'; "
+                f"Configuration key '{section}.{key}': no layer of {settings['backbone']} is named '{target}'; "
                 f"its linear layers are {', '.join(_linear_names(model))}."
             )
-    config = peft.LoraConfig(
-        r=lora["r"],
-        lora_alpha=lora["alpha"],
-        lora_dropout=lora["dropout"],
-        target_modules=targets,
-        # Without the head in the adapter, prediction later would use a random one.
-        modules_to_save=head_modules(model),
-    )
-    return peft.get_peft_model(model, config)
+    # Without the head in the adapter, prediction later would use a random one.
+    config = ADAPTERS[section](settings[section], targets, modules_to_save=head_modules(model))
+    return peft_library().get_peft_model(model, config)
+
+
+def _lora(lora: dict[str, Any], targets: list[str], **options: Any) -> Any:
+    """Return peft's settings of low-rank matrices beside layers (Hu et al. 2021)."""
+    scale = {"r": lora["r"], "lora_alpha": lora["alpha"], "lora_dropout": lora["dropout"]}
+    return peft_library().LoraConfig(target_modules=targets, **scale, **options)
+
+
+def _ia3(ia3: dict[str, Any], targets: list[str], **options: Any) -> Any:
+    """Return peft's settings of a factor for each output of layers, and each input of others (Liu et al. 2022)."""
+    inputs = ia3["feedforward"]
+    return peft_library().IA3Config(target_modules=[*targets, *inputs], feedforward_modules=inputs, **options)
+
+
+ADAPTERS = {"lora": _lora, "ia3": _ia3}
 
 
 def _linear_names(model: nn.Module) -> list[str]:
@@ -133,7 +142,7 @@ def _linear_names(model: nn.Module) -> list[str]:
     return sorted({name.rsplit(".", 1)[-1] for name, m in model.named_modules() if type(m).__name__ in kinds})
 
 
-def _restore_lora(base: PreTrainedModel, folder: Path, settings: dict[str, Any]) -> PreTrainedModel:
+def _restore_adapter(base: PreTrainedModel, folder: Path, settings: dict[str, Any]) -> PreTrainedModel:
     if kind_of(settings).quantised:
         # What was trained and judged is the adapter on the rounded weights, not on those of the checkpoint.
         quantisation.round_to_four_bits(base, settings["qlora"])
@@ -159,8 +168,9 @@ def _restore_probe(base: PreTrainedModel, folder: Path, settings: dict[str, Any]
 
 TUNINGS = {
     "full": Tuning(_build_full, _save_full, _restore_full),
-    "lora": Tuning(_build_lora, _save_full, _restore_lora),
-    "qlora": Tuning(_build_lora, _save_full, _restore_lora),
+    "lora": Tuning(_build_adapter, _save_full, _restore_adapter),
+    "qlora": Tuning(_build_adapter, _save_full, _restore_adapter),
+    "ia3": Tuning(_build_adapter, _save_full, _restore_adapter),
     "probe": Tuning(_build_probe, _save_probe, _restore_probe),
 }
 
@@ -168,7 +178,7 @@ TUNINGS = {
 def build(settings: dict[str, Any], labels: dict[str, int], seed: int, width: int | None = None) -> nn.Module:
     """Return what is trained; ``width`` is the size of the embeddings of a probe.
 
-    Raises UserError if a LoRA target matches no layer.
+    Raises UserError if a layer that should get an adapter is not there.
     """
     model = TUNINGS[settings["tuning"]].build(settings, labels, seed, width)
     trainable, total = parameter_counts(model)
@@ -195,6 +205,6 @@ def restore(folder: Path, settings: dict[str, Any], labels: dict[str, int], seed
 def restore_adapter(folder: Path, settings: dict[str, Any], labels: dict[str, int], seed: int) -> nn.Module:
     """Return the frozen backbone as it was in training (4 bits for qlora) with the saved adapter and head beside it.
 
-    For lora and qlora alone; takes a quarter (4 bits) or half of the memory of ``restore``.
+    For adapters alone; takes a quarter (4 bits) or half of the memory of ``restore``.
     """
     return peft_library().PeftModel.from_pretrained(frozen_model(settings, labels, seed), str(folder))

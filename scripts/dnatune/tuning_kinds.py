@@ -13,15 +13,15 @@ from typing import Any
 class TuningKind:
     """What is true of one kind of tuning.
 
-    ``adapter``: small matrices learn beside frozen layers (the keys ``lora.*``), and adapter and head alone are the
-    light version. ``quantised``: the frozen layers are kept in 4 bits (``qlora.*``). ``frozen_backbone``: the
-    backbone's own weights never change, so they may be kept in half precision (``base_precision``).
-    ``needs_embeddings``: trained on embeddings that are computed once for all folds. ``through_backbone``: gradients
-    pass the backbone, so gradient checkpointing and several GPUs have something to do. ``shardable``: weights and
-    optimizer can be spread over GPUs.
+    ``adapter``: what learns beside frozen layers, by the section of its settings (``lora``: small matrices, ``ia3``:
+    factors of their outputs); adapter and head alone are the light version. ``quantised``: the frozen layers are kept
+    in 4 bits (``qlora.*``). ``frozen_backbone``: the backbone's own weights never change, so they may be kept in half
+    precision (``base_precision``). ``needs_embeddings``: trained on embeddings that are computed once for all folds.
+    ``through_backbone``: gradients pass the backbone, so gradient checkpointing and several GPUs have something to do.
+    ``shardable``: weights and optimizer can be spread over GPUs.
     """
 
-    adapter: bool = False
+    adapter: str = ""
     quantised: bool = False
     frozen_backbone: bool = True
     needs_embeddings: bool = False
@@ -31,8 +31,9 @@ class TuningKind:
 
 KINDS = {
     "full": TuningKind(frozen_backbone=False, shardable=True),
-    "lora": TuningKind(adapter=True),
-    "qlora": TuningKind(adapter=True, quantised=True),
+    "lora": TuningKind(adapter="lora"),
+    "qlora": TuningKind(adapter="lora", quantised=True),
+    "ia3": TuningKind(adapter="ia3"),
     "probe": TuningKind(needs_embeddings=True, through_backbone=False),
 }
 
@@ -42,6 +43,6 @@ def kind_of(settings: dict[str, Any]) -> TuningKind:
     return KINDS[settings["tuning"]]
 
 
-def names_of(fact: str) -> tuple[str, ...]:
-    """Return the kinds of tuning of which ``fact`` (a field of ``TuningKind``) is true."""
-    return tuple(name for name, kind in KINDS.items() if getattr(kind, fact))
+def names_of(fact: str, value: bool | str = True) -> tuple[str, ...]:
+    """Return the kinds of tuning of which ``fact`` (a field of ``TuningKind``) is true, or has a value."""
+    return tuple(name for name, kind in KINDS.items() if getattr(kind, fact) == value)

@@ -171,6 +171,7 @@ def test_a_preempted_job_goes_on(cluster, run, undisturbed):
     check_the_end(run, undisturbed, job)
     assert f"goes on from step {saved} " in log_of(run, job)
     assert {len(jobs) for jobs in attempts(cluster, run).values()} == {1}  # SLURM repeats the job, not Snakemake
+    assert re.search(rf"^ +{job.work[-1]} done .* 2$", cluster.status(run), re.M), cluster.status(run)  # its second try
 
 
 def test_a_job_that_runs_out_of_time_saves_and_goes_on_with_more(cluster, run, undisturbed):
@@ -217,7 +218,12 @@ def test_a_killed_snakemake_finds_its_running_jobs_again(cluster, run, undisturb
     job = stop_in_the_middle(cluster, run)
     (queued,) = (j for j in cluster.jobs(run, "train") if j.number != job.number)
     assert queued.state == "PENDING"
+    seen = cluster.status(run)
+    assert f"Snakemake runs (process {process.pid})" in seen
+    assert re.search(rf"^ +{job.work[-1]} running +[\d.]+/{EPOCHS} ", seen, re.M), seen
+    assert re.search(rf"^ +{queued.work[-1]} queued\n +job {queued.number}$", seen, re.M), seen
     kill_group(process)
+    assert "Snakemake is gone and 2 of its jobs are still in SLURM" in " ".join(cluster.status(run).split())
     guarded = cluster.start(run, run.file(REPORT), guard=True)
     wait_for(lambda: "waiting for jobs of an earlier run" in said(run), "the guard to find the jobs")
     cluster.training_process(run, job).send_signal(signal.SIGCONT)
@@ -246,6 +252,7 @@ def test_a_job_preempted_for_good_is_repeated_by_the_guard(cluster, run, undistu
     job = stop_in_the_middle(cluster, run)
     cluster.slurm("sbatch", "-p", "gpu", "--gpus=2", "-t", "1", "-o", "/dev/null", "--wrap", "sleep 5")
     wait_for(lambda: cluster.jobs(run, job.work)[0].state == "PREEMPTED", "the preemption")
+    assert f"Preempted for good, which Snakemake does not notice: {job.work}" in " ".join(cluster.status(run).split())
     finish(process, run)
     check_the_end(run, undisturbed, job)
     assert "Snakemake waits for jobs that SLURM has ended" in said(run)

@@ -27,6 +27,7 @@ SLURMTEST = Path(os.environ.get("SLURMTEST", REPOSITORY.parent / "shared" / "slu
 COMMANDS = ("slurmctld", "slurmd", "sbatch", "squeue", "scontrol", "munged")
 PATIENCE = 1800.0  # seconds: many tests may share two cores
 GUARD = REPOSITORY / "scripts" / "resume_run.py"
+STATUS = REPOSITORY / "scripts" / "status.py"
 # Tests do not wait a minute for each look at the queue.
 QUICK = ["--slurm-init-seconds-before-status-checks", "4", "--latency-wait", "15"]
 
@@ -119,6 +120,13 @@ class Cluster:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
+
+    def status(self, run: Run) -> str:
+        """Return what scripts/status.py shows of a run."""
+        command = [sys.executable, str(STATUS), str(run.results)]
+        done = subprocess.run(command, env=self.environment(), capture_output=True, text=True, timeout=120)
+        assert (done.returncode, done.stderr) == (0, "")
+        return done.stdout
 
     def training_process(self, run: Run, job: Job) -> psutil.Process:
         """Return the process that trains within a job."""

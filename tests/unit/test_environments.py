@@ -28,7 +28,7 @@ DISTRIBUTION = {
 CONDA = {"pytorch-cpu": "torch", "pytorch-gpu": "torch", "matplotlib-base": "matplotlib"}
 NOT_ON_PYPI = {"python", "vsearch", "cuda-version"}
 # Run by hand or by make, not by a rule.
-WITHOUT_RULE = {"resume_run.py", "simulate_example.py", "write_config_reference.py"}
+WITHOUT_RULE = {"resume_run.py", "simulate_example.py", "status.py", "write_config_reference.py"}
 
 
 def pins(environment):

@@ -70,10 +70,11 @@ KINDS = {
     "nt_ensemble": ({"backbone": "nt"}, "ensemble", 2),
     "nt_qlora": ({"backbone": "nt", "tuning": "qlora"}, "refit", 1),
     "gpt2_lora": ({"backbone": "gpt2", "tuning": "lora"}, "refit", 1),
+    "gpt2_ia3": ({"backbone": "gpt2", "tuning": "ia3"}, "refit", 1),
     "mixtral": ({"backbone": "mixtral"}, "refit", 1),
     "mixtral_architecture": ({"backbone": "mixtral", "pooling": "architecture"}, "refit", 1),
 }
-ADAPTER_ALONE = ["nt_lora", "nt_lora_architecture", "nt_qlora", "gpt2_lora"]
+ADAPTER_ALONE = ["nt_lora", "nt_lora_architecture", "nt_qlora", "gpt2_lora", "gpt2_ia3"]
 
 
 class Saved:

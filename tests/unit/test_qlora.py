@@ -182,15 +182,20 @@ def test_targets_are_named_when_one_matches_nothing():
         tuning.build(mini(lora={"targets": ["Wqkv"]}), LABEL_IDS, 0)
 
 
+INPUTS_OF = {"gpt2": ["mlp.c_proj"], "mixtral": [], "bert": ["output.dense"], "nt": ["output.dense"]}
+
+
 @pytest.mark.parametrize("kind", ["gpt2", "mixtral", "bert", "nt"])
-def test_merged_and_unmerged_lora_give_the_same_logits(kind, tmp_path):
-    settings = settings_of(kind, tmp_path, tuning="lora")
+@pytest.mark.parametrize("way", ["lora", "ia3"])
+def test_merged_and_unmerged_adapters_give_the_same_logits(kind, way, tmp_path):
+    changes = {"ia3": {"feedforward": INPUTS_OF[kind]}} if way == "ia3" else {}
+    settings = settings_of(kind, tmp_path, tuning=way, **changes)
     inputs = tokens_for(settings)
     model = disturbed(tuning.build(settings, LABEL_IDS, 0))
     expected = logits(model, inputs)
     unadapted = logits(tuning.base_model(settings, LABEL_IDS, 0).eval(), inputs)
     assert (expected - unadapted).abs().max() > 0.01
-    tuning.save(model, tmp_path / "w", "lora")
+    tuning.save(model, tmp_path / "w", way)
     for restored in (tuning.restore, tuning.restore_adapter):
         given = restored(tmp_path / "w", settings, LABEL_IDS, 9).eval()
         torch.testing.assert_close(logits(given, inputs), expected, atol=1e-5, rtol=0)

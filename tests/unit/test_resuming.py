@@ -36,6 +36,7 @@ RESUMED = {
     "accumulated": ({"gradient_accumulation": 2, "evaluate_every": 0.5}, {}, 5),
     "dropout": ({"evaluate_every": 0.4}, {"head_dropout": 0.3}, 8),
     "lora": ({"evaluate_every": 0.4}, {"tuning": "lora", "lora": {"dropout": 0.2}}, 8),
+    "ia3": ({"evaluate_every": 0.4}, {"tuning": "ia3"}, 8),
     "balanced": ({"imbalance": "balanced_sampling", "evaluate_every": 0.4}, {}, 8),
     "both strands": ({"evaluate_every": 0.4}, {"backbone_config": OVERLAP, "tokens": {"random_strand": True}}, 8),
     "early stopping": ({"epochs": 20, "early_stopping": 2, "learning_rate": 0.1, "metric": "log_loss"}, {}, 8),

@@ -55,6 +55,45 @@ def test_lora_target_that_matches_nothing():
         tuning.build(settings, LABEL_IDS, 0)
 
 
+def test_ia3_trains_factors_and_head_alone_and_learns(tmp_path):
+    settings = model_settings({"epochs": 6, "learning_rate": 3e-2}, tuning="ia3", ia3={"feedforward": ["output.dense"]})
+    trained, _, run = fit(tmp_path, settings)
+    learning = {name: p for name, p in trained.model.named_parameters() if p.requires_grad}
+    assert all("ia3_l" in name or "classifier.modules_to_save" in name for name in learning)
+    # One layer of width 32 and 64: query, key, value by output; two layers called output.dense by input.
+    width, inner = 32, trained.model.config.backbone.intermediate_size
+    assert sum(p.numel() for name, p in learning.items() if "ia3_l" in name) == 3 * width + width + inner
+    assert run["trainable_parameters"] < 0.05 * run["parameters"]
+    assert trained.history["train_loss"].iloc[-1] < 0.95 * trained.history["train_loss"].iloc[0]
+    before = tuning.base_model(settings, LABEL_IDS, 0).state_dict()
+    after = {
+        k.removeprefix("base_model.model.").replace(".base_layer", ""): v for k, v in trained.model.state_dict().items()
+    }
+    frozen = [k for k in before if k in after and not k.startswith("classifier")]
+    assert len(frozen) > 10
+    assert all(torch.equal(before[k], after[k]) for k in frozen)
+
+
+def test_factors_of_ia3_rest_at_one(tmp_path):
+    """Weight decay pulls toward 0, where a factor would silence its layer."""
+    training = {"epochs": 1, "learning_rate": 1e-2, "weight_decay": 10.0}
+    found = [
+        fit(tmp_path / str(decay), model_settings({**training, "weight_decay": decay}, tuning="ia3"))[0].model
+        for decay in (0.0, 10.0)
+    ]
+    factors = [{n: p for n, p in model.named_parameters() if "ia3_l" in n} for model in found]
+    assert factors[0]
+    for name, factor in factors[0].items():
+        torch.testing.assert_close(factors[1][name], factor, atol=0.02, rtol=0)
+
+
+@pytest.mark.parametrize("key", ["targets", "feedforward"])
+def test_ia3_layer_that_is_not_there(key):
+    settings = model_settings(tuning="ia3", ia3={key: ["Wqkv"]})
+    with pytest.raises(UserError, match=rf"ia3\.{key}.*Wqkv.*query"):
+        tuning.build(settings, LABEL_IDS, 0)
+
+
 @pytest.mark.parametrize(("kind", "layer"), [("gpt2", "c_attn"), ("mixtral", "q_proj"), ("bert", "query")])
 def test_lora_on_a_generic_backbone(kind, layer, tmp_path):
     settings = model_settings({"epochs": 1}, backbone=str(write_generic(tmp_path / kind, kind)), tuning="lora")
@@ -66,13 +105,14 @@ def test_lora_on_a_generic_backbone(kind, layer, tmp_path):
     assert np.isfinite(scores.logits).all()
 
 
+@pytest.mark.parametrize("way", ["lora", "ia3"])
 @pytest.mark.parametrize("kind", ["nt-mini", "gpt2", "mixtral", "bert"])
-def test_a_frozen_backbone_in_half_precision(kind, tmp_path, monkeypatch):
+def test_a_frozen_backbone_in_half_precision(kind, way, tmp_path, monkeypatch):
     """What is frozen takes half the memory, what learns stays in float32, and the numbers are those of autocast."""
     monkeypatch.setattr(hardware, "_cpu_computes_bf16", lambda: True)
     source = {} if kind == "nt-mini" else {"backbone": str(write_generic(tmp_path / kind, kind))}
     whole, half = (
-        model_settings({"precision": "bf16"}, tuning="lora", base_precision=base, **source) for base in ("auto", "bf16")
+        model_settings({"precision": "bf16"}, tuning=way, base_precision=base, **source) for base in ("auto", "bf16")
     )
     inputs, found = tokens_for(half), []
     for settings in (whole, half):
@@ -95,7 +135,7 @@ def test_a_frozen_backbone_in_half_precision(kind, tmp_path, monkeypatch):
     ]
     assert frozen == [{torch.float32}, {torch.bfloat16}]
     # The saved model holds the checkpoint's own digits, not the halved ones.
-    tuning.save(found[1][2], tmp_path / "w", "lora")
+    tuning.save(found[1][2], tmp_path / "w", way)
     restored = tuning.restore(tmp_path / "w", half, LABEL_IDS, 0)
     assert {p.dtype for p in restored.parameters()} == {torch.float32}
     base = tuning.base_model(half, LABEL_IDS, 0).state_dict()

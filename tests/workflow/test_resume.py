@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import re
 import time
+from pathlib import Path
 
+from dnatune.run_status import Row, Status, status_of
+from dnatune.status_table import text_of
 from workflow_runs import Run, configuration, kill_group, model, simulate, write_inputs
 
 EPOCHS = 15
@@ -24,8 +27,18 @@ def test_a_killed_fold_goes_on_and_gives_the_same_metrics(tmp_path):
     process = killed.start(target)
     try:
         hit = wait_for_epoch(killed, 2)
+        running = status_of(killed.results)
     finally:
         kill_group(process)
+    assert f"Snakemake runs (process {process.pid})" in running.snakemake
+    row = row_of(running, hit)
+    assert (row.state, row.figures["attempt"], row.resumed_from) == ("running", 1, None)
+    assert 0 < row.figures["step"] < row.figures["steps"]
+    assert row.figures["validation_log_loss"] > 0
+    stopped = status_of(killed.results)
+    assert "Snakemake is gone without having come to its end" in stopped.snakemake
+    assert row_of(stopped, hit).state == "stopped"
+    assert row_of(stopped, hit).checkpoint > 0
     assert not (hit.parent.parent.parent.parent / "models/full" / hit.stem / "scores.npz").exists()
 
     assert killed.snakemake("--unlock").returncode == 0
@@ -44,8 +57,18 @@ def test_a_killed_fold_goes_on_and_gives_the_same_metrics(tmp_path):
             assert (killed.results / name).read_bytes() == (whole.results / name).read_bytes()
         else:
             assert without_seconds(killed.results / name) == without_seconds(whole.results / name)
+    ended = status_of(killed.results)
+    assert ended.snakemake.startswith("Snakemake has ended;")
+    row = row_of(ended, hit)
+    assert (row.state, row.figures["attempt"], row.resumed_from) == ("done", 2, int(resumed[0]))
+    assert "Of 3 trainings 2 done, 1 waiting." in text_of(ended)
     assert not (killed.results / "checkpoints").exists()
     assert not (whole.results / "checkpoints").exists()
+
+
+def row_of(status: Status, log: Path) -> Row:
+    """Return the row of the training with this log."""
+    return next(row for row in status.rows if row.log == log)
 
 
 def wait_for_epoch(run: Run, epoch: int):

@@ -138,6 +138,37 @@ def _cluster_of_nobody(inputs: Inputs, config: Config) -> None:
     config["data"]["clusters"] = str(path)
 
 
+def _other_task(config: Config, task: str) -> None:
+    del config["calibration"]
+    config.update(task=task, baselines={"methods": []})
+
+
+def _label_outside_the_map(inputs: Inputs, config: Config) -> None:
+    config["data"]["label_map"] = [SPECIES[0], "Anolis sagre"]
+
+
+def _binary_label_outside_the_map(inputs: Inputs, config: Config) -> None:
+    _other_task(config, "binary")
+    _label_outside_the_map(inputs, config)
+
+
+def _separator_that_never_occurs(inputs: Inputs, config: Config) -> None:
+    inputs.labels.write_text(inputs.labels.read_text().replace(f"{SPECIES[0]}\t", "leaf,root\t"))
+    _other_task(config, "multilabel")
+
+
+def _text_for_a_number(inputs: Inputs, config: Config) -> None:
+    rows = [(r.id, "high" if r.id == "S005" else str(i)) for i, r in enumerate(_small())]
+    inputs.labels.write_text("id\tlabel\tgenus\n" + "".join(f"{name}\t{value}\tx\n" for name, value in rows))
+    _other_task(config, "regression")
+
+
+def _one_letter_short(inputs: Inputs, config: Config) -> None:
+    lengths = [(r.id, len(r.sequence) - (r.id == "S005")) for r in _small()]
+    inputs.labels.write_text("id\tlabel\tgenus\n" + "".join(f"{i}\tO{'C' * (n - 1)}\tx\n" for i, n in lengths))
+    _other_task(config, "token")
+
+
 IN_DATA = (
     Mistake("empty FASTA", _empty_fasta, ("sequences.fasta", "is empty", "expected a FASTA"), "read_records", True),
     Mistake("not a FASTA", _not_a_fasta, ("sequences.fasta", "not a FASTA", "expected '>'")),
@@ -161,6 +192,27 @@ IN_DATA = (
     Mistake("rare classes only", _rare_classes_only, ("labels.tsv", "No class", "2 distinct sequences")),
     Mistake("nothing long enough", _nothing_long_enough, ("sequences.fasta", "too_short", "loosen")),
     Mistake("NaN in vectors", _nan_in_vectors, ("vectors.tsv", "latitude", "S005", "finite"), "read_records", True),
+    Mistake(
+        "label outside the map",
+        _label_outside_the_map,
+        ("labels.tsv", SPECIES[1], "S006", "not in data.label_map", "did you mean 'Anolis sagre'"),
+    ),
+    Mistake(
+        "binary label outside the map",
+        _binary_label_outside_the_map,
+        ("labels.tsv", SPECIES[1], "S006", "not in data.label_map"),
+    ),
+    Mistake(
+        "separator that never occurs",
+        _separator_that_never_occurs,
+        ("labels.tsv", "separator ';'", "occurs in no cell", "'leaf,root' of id 'S000'", "multilabel.separator"),
+    ),
+    Mistake(
+        "text for a number",
+        _text_for_a_number,
+        ("labels.tsv", "found 'high'", "column 'label'", "S005", "expected a number"),
+    ),
+    Mistake("one letter short", _one_letter_short, ("labels.tsv", "'S005'", "but its sequence has", "one letter per")),
     Mistake(
         "cluster of nobody",
         _cluster_of_nobody,
@@ -283,6 +335,11 @@ def _results_in_proc(inputs: Inputs, config: Config) -> None:
     config["results_folder"] = "/proc/dnatune"
 
 
+def _code_without_a_commit(inputs: Inputs, config: Config) -> None:
+    named = {"backbone": "owner/model", "trust_remote_code": True, "revision": "main"}
+    config["models"]["full"] = {**named, "pooling": "architecture"}
+
+
 IN_CONFIGURATION = (
     Mistake("unknown key", _unknown_key, ("'epoch'", "models.full.training", "did you mean 'epochs'")),
     Mistake("unknown section", _unknown_section, ("'baseline'", "did you mean 'baselines'")),
@@ -295,6 +352,7 @@ IN_CONFIGURATION = (
         _folder_without_weights,
         ("models.full.backbone", "my-model", "no weights", "safetensors"),
     ),
+    Mistake("code without a commit", _code_without_a_commit, ("models.full.revision", "found main", "40 hexadecimal")),
     Mistake("missing file", _missing_file, ("data.labels", "labels.tsv", "does not exist")),
     Mistake("results in a file", _results_in_a_file, ("labels.tsv", "cannot be written", "results_folder")),
     Mistake("results in /proc", _results_in_proc, ("/proc/dnatune", "cannot be written", "results_folder")),

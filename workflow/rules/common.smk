@@ -12,6 +12,7 @@ from dnatune import config as configuration
 from dnatune.backbones import folder_version
 from dnatune.errors import UserError
 from dnatune.files import fingerprint
+from dnatune.run_plan import write_plan
 from dnatune.source_version import source_version
 from dnatune.tasks import task, task_of
 from dnatune.tuning_kinds import kind_of

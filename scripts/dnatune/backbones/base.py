@@ -172,7 +172,8 @@ class Backbone:
             if keys:
                 raise UserError(
                     f"The checkpoint {self.source} does not fit the architecture '{self.config.model_type}': it {what} "
-                    f"{len(keys)} weights ({', '.join(sorted(keys)[:3])}, ...); it would run with random numbers there."
+                    f"{len(keys)} weights ({', '.join(sorted(keys)[:3])}, ...); it would run with random numbers "
+                    "there, so give it the config.json that belongs to its weights."
                 )
 
 
