@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from dnatune.tasks.base import Task
 
@@ -51,6 +51,15 @@ class Multiclass(Task):
         "report": "tasks.class_report:ClassReport",
         "baselines": "baselines:METHODS",
     }
+
+    def __init__(self, options: Mapping[str, Any]) -> None:
+        super().__init__(options)
+        if options.get("ranks"):  # names have a genus, a family, ...
+            self.fold_tables = (*self.fold_tables, "rank_mistakes")
+            self.report_tables = (*self.report_tables, "ranks", "rank_mistakes", "rank_unknowns")
+            self.figures = (*self.figures, "ranks")
+            self.sections = (*(name for name in self.sections if name != "unknowns"), "ranks", "unknowns")
+            self.other_forms = (*self.other_forms, "qiime")
 
 
 TASK = Multiclass
