@@ -79,7 +79,10 @@ rule name_query:
         models=final_models(),
         metrics="<results>/metrics.tsv",
     output:
-        **{name: f"<results>/predictions/{{query}}.{name}.tsv" for name in (*TASK.prediction_tables, *TASK.other_forms)},
+        **{
+            name: f"<results>/predictions/{{query}}.{name}.tsv"
+            for name in (*TASK.prediction_tables, *TASK.other_forms)
+        },
         names="<results>/predictions/{query}.tsv",
     log:
         "<logs>/predictions/{query}.log",

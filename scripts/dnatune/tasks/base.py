@@ -333,3 +333,7 @@ class Report(Part):
     def tables(self, run: Run) -> dict[str, pd.DataFrame]:
         """Return the task's own tables of the report, by name: ``Task.report_tables``."""
         return {}
+
+    def section_words(self, run: Run) -> dict[str, Any]:
+        """Return what the templates of the task's own sections need besides: words, by name."""
+        return {}
