@@ -30,9 +30,8 @@ def ranks(
     table = table.dropna(subset=["named"])
     if table.empty:
         return empty_figure("There are no figures at ranks.")
-    shown = [(f"{shortened(row['rank'], 18)}", row) for row in table.to_dict("records")]
-    shown += [(f"{shortened(row['rank'], 18)}, never seen", row) for row in unknown.to_dict("records")][:1]
-    shown += [(f"{shortened(row['rank'], 18)} of these", row) for row in unknown.to_dict("records")][1:]
+    shown = [(shortened(row["rank"], 18), row) for row in table.to_dict("records")]
+    shown += [(f"never seen: {shortened(row['rank'], 18)}", row) for row in unknown.to_dict("records")]
     wrong = mistakes[mistakes["count"] > 0] if len(mistakes) else mistakes
     heights = [0.9 + 0.36 * len(shown), 0.9 + 0.36 * max(1, len(wrong))]
     figure = Figure(figsize=(WIDTH, sum(heights) + 0.5), layout="constrained")
@@ -67,8 +66,7 @@ def _named(axes: Axes, shown: list[tuple[str, dict]], colors: Sequence[str]) -> 
     axes.set_xlim(0, 1)
     axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "25 %", "50 %", "75 %", "100 %"])
     axes.grid(axis="y", visible=False)
-    axes.set_xlabel("share of test sequences (below the line: of sequences of unknown labels)"
-                    if any("never seen" in name for name, _ in shown) else "share of test sequences")  # fmt: skip
+    axes.set_xlabel("share of sequences")
     axes.set_title("Named down to which rank")
 
 

@@ -22,8 +22,8 @@ def depth(table: pd.DataFrame, threshold: float) -> str:
         return ""
     parts = []
     for row in table.to_dict("records"):
-        least = "at least " if parts else ""
-        right = f" ({percent(row['named_right'])} of these rightly)" if math.isfinite(row["named_right"]) else ""
+        least, meant = ("at least ", "") if parts else ("", " of these names are right")
+        right = f" ({percent(row['named_right'])}{meant})" if math.isfinite(row["named_right"]) else ""
         parts.append(f"{percent(row['named'])} to {least}{_a(row['rank'])}{right}")
     text = f"Each sequence is named down to the deepest rank whose probability reaches {threshold:g}: {_listed(parts)}"
     nameless = 1 - table["named"].iloc[-1]
@@ -36,27 +36,34 @@ def landing(table: pd.DataFrame, lowest: str) -> str:
     if not total:
         return f"No test sequence got a wrong {lowest}."
     parts = []
-    for row in table.to_dict("records"):
-        only = "only " if parts else ""
-        place = "are wrong at every rank" if row["rank"] == NOWHERE else f"are {only}in the right {row['rank']}"
+    for row in table[table["count"] > 0].to_dict("records"):
+        only = "" if row["rank"] == table["rank"].iloc[0] else "only "
+        place = "wrong at every rank" if row["rank"] == NOWHERE else f"{only}in the right {row['rank']}"
         parts.append(f"{row['count']:,} ({percent(row['share'], 0)}) {place}")
-    return f"Of {counted(total, f'wrong {lowest} name')}, {_listed(parts)}."
+    return f"{counted(total, f'wrong {lowest} name')}: {_listed(parts)}."
 
 
 def unseen(table: pd.DataFrame, lowest: str) -> str:
-    """Say what becomes of sequences of labels never seen; ``table`` is that of ``report_ranks.unknowns``."""
-    text = ""
-    for row in table.to_dict("records"):
-        records, rank = counted(round(row["records"]), "sequence"), row["rank"]
-        if rank == lowest:
-            text += f"{records} {'is' if round(row['records']) == 1 else 'are'} of a {lowest} the model never saw: "
-            text += f"{percent(row['named'])} get the name of {_a(lowest)} all the same, which cannot be right."
-            continue
-        text += f" The {rank} of {records} is one it knows; {percent(row['accuracy'])} are put there."
+    """Say what becomes of sequences of labels never seen, at their own rank and the one above it.
+
+    ``table`` is that of ``report_ranks.unknowns``, ``lowest`` the label's own rank.
+    """
+    rows = table.to_dict("records")[:2]
+    if not rows or rows[0]["rank"] != lowest:
+        return ""
+    own, one = rows[0], _a(lowest)
+    are = "is" if round(own["records"]) == 1 else "are"
+    text = f"{counted(round(own['records']), 'sequence')} {are} of {one} the model never saw. {percent(own['named'])} "
+    text += f"of them get the name of {one} all the same, which cannot be right"
+    sure = f": a high probability does not prove that the {lowest} is one it knows."
+    text += sure if own["named"] > 0.2 else "."
+    for row in rows[1:]:
+        text += f" The {row['rank']} of {counted(round(row['records']), 'sequence')} is one it knows; "
+        text += f"{percent(row['accuracy'])} are put there."
         if row["named"] > 0:
-            text += f" Where it is sure enough to name {_a(rank)} ({percent(row['named'])} of them), "
+            text += f" Where it is sure enough to name {_a(row['rank'])} ({percent(row['named'])} of them), "
             text += f"{percent(row['named_right'])} of the names are right."
-    return text.strip()
+    return text
 
 
 def _a(rank: str) -> str:

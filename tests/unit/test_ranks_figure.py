@@ -43,7 +43,7 @@ def test_bars_are_the_shares_and_counts():
     np.testing.assert_allclose(wrong, [0.04, 0, 0.1, 0.4, 0.25])
     np.testing.assert_allclose(nameless, [0.2, 0.1, 0, 0.6, 0.5], atol=1e-12)
     assert [text.get_text() for text in upper.get_yticklabels()] == [
-        "species", "genus", "family", "species, never seen", "genus of these",
+        "species", "genus", "family", "never seen: species", "never seen: genus",
     ]  # fmt: skip
     assert widths(lower) == [[6, 4]]
     assert lower.get_yticklabels()[1].get_text() == "wrong at every rank, family included"
