@@ -13,11 +13,11 @@ import numpy as np
 import pandas as pd
 
 from dnatune.metrics import evaluate, tidy, top_choices
-from dnatune.scores import Scores
-from dnatune.taxonomy import Taxonomy
 
 if TYPE_CHECKING:
+    from dnatune.scores import Scores
     from dnatune.tasks.base import EvaluationSettings
+    from dnatune.taxonomy import Taxonomy
 
 NOWHERE = "none"
 

@@ -9,14 +9,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 
 from dnatune.errors import UserError, first_ten
 from dnatune.tasks.base import LabelSource
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 # As QIIME 2, SILVA and Greengenes write them in front of a name.
 LETTERS = {

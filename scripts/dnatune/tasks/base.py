@@ -148,7 +148,7 @@ class Task:
     other_forms: tuple[str, ...] = ()
     figures: tuple[str, ...] = ()
     sections: tuple[str, ...] = ()
-    card: ClassVar[Card] = Card()
+    card: Card = Card()
     # Where the parts are: stage -> "module:name" within dnatune.
     parts: ClassVar[Mapping[str, str]] = {}
 

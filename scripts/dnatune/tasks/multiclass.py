@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, ClassVar
 
 from dnatune.tasks.base import Task
@@ -59,6 +60,7 @@ class Multiclass(Task):
             self.report_tables = (*self.report_tables, "ranks", "rank_mistakes", "rank_unknowns")
             self.figures = (*self.figures, "ranks")
             self.sections = (*(name for name in self.sections if name != "unknowns"), "ranks", "unknowns")
+            self.card = replace(self.card, more=", and names each down to the deepest rank that is sure enough")
             self.other_forms = (*self.other_forms, "qiime")
 
 
