@@ -18,10 +18,13 @@ with job(snakemake) as log:
     name = best_model(read_table(given.metrics), list(params.models), kind)
     folders = {Path(folder).name: folder for folder in given.models}
     log.info("naming with %s (best %s on validation of %d saved)", name, kind.best_by, len(folders))
-    tables = prediction_tables(given.query, SavedModel(folders[name]), params.filter, params.top_k)
+    saved = SavedModel(folders[name])
+    tables = prediction_tables(given.query, saved, params.filter, params.top_k)
     table = tables["names"]
     table.insert(len(table.columns), "model", name)
     files.write_tsv(snakemake.output.names, table)
     for other in kind.prediction_tables:
         files.write_tsv(snakemake.output[other], tables[other].assign(model=name))
+    for form, written in kind.judging.other_forms(table, saved.calibrator).items():
+        files.write_tsv(snakemake.output[form], written)
     log.info("%d sequences, %d named: %s", len(table), (table["note"] == "").sum(), snakemake.output.names)

@@ -12,6 +12,7 @@ from dnatune.packaging import Package, fit_calibration, settled_epochs, write_pa
 from dnatune.scores import Scores
 from dnatune.tasks import task
 from dnatune.tasks.base import EvaluationSettings
+from dnatune.taxonomy import Taxonomy
 
 with job(snakemake) as log:
     params, given = snakemake.params, snakemake.input
@@ -21,7 +22,14 @@ with job(snakemake) as log:
     package = Package(params.model, settings, params.seed, classes, params.mode, params.light, dict(params.task))
     runs = [files.read_json(path) for path in given.runs]
     wanted = params.calibration
-    judged = EvaluationSettings(wanted["method"], wanted["cv_folds"], seed=params.seed, coverage=wanted["coverage"])
+    judged = EvaluationSettings(
+        wanted["method"],
+        wanted["cv_folds"],
+        seed=params.seed,
+        coverage=wanted["coverage"],
+        taxonomy=Taxonomy.of(files.read_json(given.label_map)),
+        rank_threshold=params.rank_threshold,
+    )
     calibrator = fit_calibration([Scores.load(path) for path in given.scores], runs, package.mode, kind, judged)
     metrics = pd.concat([files.read_tsv(path) for path in given.metrics])
     tokens = files.read_json(Path(given.tokens) / "tokens.json")

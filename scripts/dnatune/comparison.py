@@ -68,7 +68,9 @@ def compare(metrics: pd.DataFrame) -> pd.DataFrame:
     table = averages.groupby(keys, sort=False)["value"].agg(["mean", "std", "count"]).reset_index()
     table = table.rename(columns={"std": "sd", "count": "folds"})
     half = _t_quantile(table["folds"]) * table["sd"] / np.sqrt(table["folds"].clip(lower=1))
-    low, high = (table["metric"].map(lambda name, i=i: RANGES.get(name, SHARE)[i]) for i in (0, 1))
+    # A metric at a rank (accuracy@genus) has the range of the metric.
+    kind = table["metric"].str.partition("@")[0]
+    low, high = (kind.map(lambda name, i=i: RANGES.get(name, SHARE)[i]) for i in (0, 1))
     # With few folds a t-interval can leave the range that a metric has at all.
     table["ci_low"] = np.maximum(table["mean"] - half, low)
     table["ci_high"] = np.minimum(table["mean"] + half, high)

@@ -16,11 +16,13 @@ from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError, best_match
 
 from dnatune.errors import UserError, nearest
-from dnatune.idle_keys import check_idle_keys
+from dnatune.idle_keys import check_idle_keys, check_idle_ranks
 from dnatune.tasks import Task, task, task_of
 from dnatune.tuning_kinds import kind_of
 
 SCHEMA_PATH = Path(__file__).resolve().parents[2] / "workflow" / "schemas" / "config.schema.yaml"
+# A rank is a column of the table of predictions, beside these.
+NAMED = ("id", "label", "probability", "rank", "taxon", "taxon_probability", "length", "windows", "note", "model")
 TYPE_WORDS = {
     "object": "a group of keys",
     "array": "a list",
@@ -49,6 +51,7 @@ def resolve(config: dict[str, Any]) -> dict[str, Any]:
         raise UserError(_sentence(error))
     if resolved != config:  # a complete configuration is one that came from here: nobody wrote all keys
         check_idle_keys(config, resolved)
+        check_idle_ranks(config, resolved)
     _settle_by_task(resolved)
     _check_meaning(resolved)
     return resolved
@@ -157,7 +160,24 @@ def _settle_by_task(config: dict[str, Any]) -> None:
     _one_of("calibration.method", config["calibration"]["method"], kind.calibrations, word)
     if not isinstance(config["data"]["columns"]["label"], str) and not kind.several_columns:
         raise UserError(f"Configuration key 'data.columns.label': {word} has one column of labels, not a list.")
+    _check_ranks(config["data"]["columns"], kind, word)
     kind.check(config)
+
+
+def _check_ranks(columns: dict[str, Any], kind: Task, word: str) -> None:
+    """Refuse ranks where labels have none, and those that are not above the label or share a name with a column."""
+    if columns["ranks"] and not kind.classes:
+        raise UserError(f"Configuration key 'data.columns.ranks': with {word} labels have no ranks; leave it out.")
+    for rank in columns["ranks"]:
+        if rank == columns["label"]:
+            raise UserError(
+                f"Configuration key 'data.columns.ranks': '{rank}' is the label column; name the ranks above it."
+            )
+        if rank in NAMED:
+            raise UserError(
+                f"Configuration key 'data.columns.ranks': '{rank}' is a column of the table of predictions; give that "
+                "column of the label table another name."
+            )
 
 
 def _check_reading(key: str, model: dict[str, Any], kind: Task, word: str) -> None:

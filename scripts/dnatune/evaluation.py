@@ -22,6 +22,7 @@ from dnatune.metrics import (
     reliability,
     top_choices,
 )
+from dnatune.rank_metrics import mistakes, rank_figures, unknown_figures
 from dnatune.scores import Scores, probabilities
 from dnatune.tasks.base import EvaluationSettings, Task
 
@@ -47,7 +48,8 @@ def evaluate_fold(
     """Calibrate on validation, then evaluate test raw and calibrated, and validation raw.
 
     Calibrated validation figures would be those of records that the calibrator was fitted on, so there are
-    none. Per-class rows are given for test only. ``curves`` holds, for test, reliability_raw and
+    none. Per-class rows are given for test only. With ranks there are also their figures (``rank_metrics``), and
+    those of unknown records at them. ``curves`` holds, for test, reliability_raw and
     reliability_calibrated (15, 3: count, mean confidence, accuracy), pr_recall (m,), pr_precision_raw and
     pr_precision_calibrated (interpolated precision, averaged over present classes).
     """
@@ -58,6 +60,7 @@ def evaluate_fold(
     if len(validation.label):
         p = probabilities(validation.logits)
         raw = evaluate(p, validation.label, class_names, top_k, per_class=False)
+        raw = pd.concat([raw, rank_figures(p, validation.label, settings)])
         del p
         tables.append(raw.assign(split="validation", stage="raw"))
     curves: dict[str, np.ndarray] = {"pr_recall": RECALL_GRID}
@@ -66,10 +69,18 @@ def evaluate_fold(
         p = probabilities(test.logits) if stage == "raw" else task.judging.calibrated(calibrator, test.logits)
         ranking = rank_classes(p, test.label)
         table = evaluate(p, test.label, class_names, top_k, ranking=ranking)
+        table = pd.concat([table, rank_figures(p, test.label, settings)])
         tables.append(table.assign(split="test", stage=stage))
         predicted, top = top_choices(p)
         curves[f"reliability_{stage}"] = reliability(top, predicted == test.label)
         curves[f"pr_precision_{stage}"] = ranking.precision
         del p
+    tables.append(
+        unknown_figures(scores.part("unknown"), lambda logits: task.judging.calibrated(calibrator, logits), settings)
+    )
     metrics = pd.concat(tables, ignore_index=True).assign(model=model, fold=fold)[METRIC_COLUMNS]
-    return Evaluation(calibrator, metrics, curves, {"confusions": confusions(predicted, test.label, class_names)})
+    found = {
+        "confusions": confusions(predicted, test.label, class_names),
+        "rank_mistakes": mistakes(predicted, test.label, settings.taxonomy),
+    }
+    return Evaluation(calibrator, metrics, curves, found)

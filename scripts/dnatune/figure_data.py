@@ -14,11 +14,14 @@ from dnatune import (
     figures,
     figures_models,
     figures_multilabel,
+    figures_ranks,
     figures_regression,
     figures_token,
     report_files,
+    report_ranks,
     report_tables,
 )
+from dnatune.figures import empty_figure
 from dnatune.files import read_json
 from dnatune.tasks.base import Task
 
@@ -108,6 +111,20 @@ def _intervals(data: FigureData) -> Figure:
     return figures_regression.interval_coverage(data.best_curves, str(data.best or ""), data.colors)
 
 
+def _ranks(data: FigureData) -> Figure:
+    mistakes = data.fold_table("rank_mistakes")
+    # Every fold lists all ranks, the label's own first and those that are wrong everywhere last.
+    names = list(dict.fromkeys(mistakes["rank"]))[:-1] if len(mistakes) else []
+    if not names:
+        return empty_figure("There are no figures at ranks.")
+    return figures_ranks.ranks(
+        report_ranks.ranks(data.comparison, [str(data.best)], names),
+        report_ranks.unknowns(data.comparison, data.best, names),
+        report_ranks.mistakes(mistakes, data.best, names),
+        data.colors,
+    )
+
+
 def _values(data: FigureData) -> Figure:
     return figures_regression.target_distribution(data.labels_summary.get("histograms") or {}, data.colors)
 
@@ -155,5 +172,6 @@ DRAWN: Mapping[str, Callable[[FigureData], Figure]] = {
     "base_balance": lambda data: figures_token.label_balance(data.balance, data.colors),
     "label_f1": _label_f1,
     "label_confusions": _label_confusions,
+    "ranks": _ranks,
     "tracks": _tracks,
 }

@@ -50,6 +50,18 @@ def check_idle_keys(written: dict[str, Any], resolved: dict[str, Any]) -> None:
                 )
 
 
+def check_idle_ranks(written: dict[str, Any], resolved: dict[str, Any]) -> None:
+    """Raise UserError for a key about ranks that was written where there are none."""
+    if resolved["data"]["columns"]["ranks"]:
+        return
+    for path in ("taxonomy.threshold", "data.on_empty_rank"):
+        if _value(written, path) is not None:
+            raise UserError(
+                f"Configuration key '{path}' has no effect without ranks; leave it out, or name the columns of genus, "
+                "family, ... in data.columns.ranks."
+            )
+
+
 def _value(tree: Any, path: str) -> Any:
     for part in path.split("."):
         tree = (tree or {}).get(part)

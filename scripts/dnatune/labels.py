@@ -105,11 +105,21 @@ def imbalance(balance: pd.DataFrame) -> dict[str, Any]:
 
 
 def map_labels(
-    records_path: str | Path, map_path: str | Path, balance_path: str | Path, summary_path: str | Path, task: Task
+    records_path: str | Path,
+    map_path: str | Path,
+    balance_path: str | Path,
+    summary_path: str | Path,
+    task: Task,
+    taxonomy: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Write the label map, the balance table and their summary from records.parquet; return the summary."""
+    """Write the label map, the balance table and their summary from records.parquet; return the summary.
+
+    The label map also has the ``taxonomy`` (``taxonomy.described``) where there is one.
+    """
     records = pq.read_table(records_path, columns=["label", "known"])
     found = task.labels.describe(records["label"], records["known"].to_numpy(), codes_in_file(records_path))
+    if taxonomy is not None:
+        found.label_map["taxonomy"] = taxonomy
     write_json(map_path, found.label_map)
     write_tsv(balance_path, found.balance)
     write_json(summary_path, found.summary)

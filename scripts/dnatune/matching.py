@@ -63,6 +63,7 @@ class Settings:
     select: Mapping[str, list[str]] = field(default_factory=dict)
     on_mismatch: str = "error"
     on_duplicate_id: str = "error"
+    on_empty_rank: str = "error"
     min_length: int = 50
     max_length: int | None = None
     max_n_share: float = 0.1

@@ -41,6 +41,7 @@ from dnatune.matching import (
 )
 from dnatune.scan import Scan, scan_fasta
 from dnatune.tasks.base import LabelSource, Task
+from dnatune.taxonomy import lineages
 
 __all__ = ["Columns", "Settings", "read_records"]
 
@@ -90,6 +91,8 @@ def read_records(
             texts.take(pa.array(label_row[ledger.kept])),
             scan.length[ledger.kept],
         )
+        if task.classes and settings.columns.ranks:
+            _check_ranks(settings, tables, ledger, label_row)
         encoded = task.labels.canonical(texts).dictionary_encode()
         label = _take(encoded.indices.to_numpy(), label_row)
         classes_read = len(np.unique(label[label_row >= 0]))
@@ -108,6 +111,15 @@ def read_records(
     summary["conflicts"] = conflicts
     write_json(summary_path, summary)
     return summary
+
+
+def _check_ranks(settings: Settings, tables: Tables, ledger: Ledger, label_row: np.ndarray) -> None:
+    """Raise UserError where the rank columns of the kept records make no tree."""
+    rows = pa.array(label_row[ledger.kept])
+    columns = {name: tables.labels[name].take(rows).to_pylist() for name in settings.columns.ranks}
+    labels = tables.labels[settings.columns.label_name].take(rows).to_pylist()
+    source = LabelSource(str(settings.labels), settings.columns.label_name)
+    lineages(source, ledger.names(ledger.kept).to_pylist(), labels, columns, settings.on_empty_rank)
 
 
 def _filter(settings: Settings, scan: Scan, ledger: Ledger) -> None:

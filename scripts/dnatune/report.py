@@ -61,6 +61,11 @@ class Run:
         """Models that the task trained besides, to compare with: never the best one."""
         return list(self.task.compared({model: {} for model in self.language_models}))
 
+    @property
+    def rank_names(self) -> list[str]:
+        """All ranks from the label's own upwards; empty where the label table has no rank columns."""
+        return list((self.label_map.get("taxonomy") or {}).get("ranks") or [])
+
     def words(self, metric: str) -> report_words.Metric:
         """Return the words for a metric, the task's own where it has some."""
         return self.task.report.metric(metric) or report_words.metric(metric)
@@ -190,6 +195,7 @@ def render(run: Run, template: str | Path, css: str | Path, js: str | Path) -> s
         unknowns=run.unknowns.to_dict("records"),
         metric=run.words,
         glossary=_glossary(run),
+        **run.task.report.section_words(run),
         versions=versions(run),
         config=yaml.safe_dump(_plain(run.config), sort_keys=False, allow_unicode=True),
         # Both files are ours and part of the repository; nothing of the data ever enters them.

@@ -21,6 +21,7 @@ FIGURES = {
     "base_balance": "Bases of each label",
     "label_f1": "F1 of each label, counted in bases",
     "label_confusions": "Which label the bases of each label get",
+    "ranks": "Names at every rank, and where wrong ones land",
     "tracks": "True and predicted labels along example sequences",
 }
 
@@ -40,6 +41,7 @@ SECTIONS = {
         Section("reliability", "Reliability"),
         Section("classes", "Each class"),
         Section("confusions", "Confusions"),
+        Section("ranks", "Ranks"),
         Section("labels", "Each label"),
         Section("negative_transfer", "Together or alone"),
         Section("base_labels", "Each label"),

@@ -107,6 +107,32 @@ def test_one_row_per_sequence_in_the_order_of_the_query(saved, tmp_path):
     assert table["top_2"][0].count(";") == 1
 
 
+def test_names_at_ranks_come_from_the_saved_folder_alone(made, tmp_path):
+    from dnatune.files import copy_folder
+
+    copy_folder(made[1], tmp_path / "m")
+    tree = {"ranks": ["species", "genus"], "taxa": [["A", "B"]], "parents": [[0, 0, 1]], "temperatures": [2.0, 0.5]}
+    calibrator = read_json(tmp_path / "m" / "calibration.json")
+    plain, _ = SavedModel(tmp_path / "m").predict(SEQUENCES)
+    write_json(tmp_path / "m" / "calibration.json", {**calibrator, "ranks": {**tree, "threshold": 0.5}})
+    model = SavedModel(tmp_path / "m")
+    text = "".join(f">s{i}\n{sequence}\n" for i, sequence in enumerate(SEQUENCES)) + ">short\nACGT\n"
+    table = name_sequences(query(tmp_path, text), model, BOUNDS, top_k=3)
+    # By hand: the odds of the genera squared (temperature 1/2), those of the two species within one rooted (2).
+    genus = np.stack([plain[:, 0] + plain[:, 1], plain[:, 2]], axis=1) ** 2
+    genus /= genus.sum(axis=1, keepdims=True)
+    within = np.sqrt(plain[:, :2]) / np.sqrt(plain[:, :2]).sum(axis=1, keepdims=True)
+    species = np.column_stack([within * genus[:, :1], genus[:, 1:]])
+    named = table[table["note"] == ""]
+    np.testing.assert_allclose(named["probability"].astype(float), species.max(1), atol=1e-5)
+    np.testing.assert_allclose(named["genus_probability"].astype(float), genus.max(1), atol=1e-5)
+    assert named["genus"].tolist() == [["A", "B"][i] for i in genus.argmax(1)]
+    assert named["rank"].tolist() == ["species" if p >= 0.5 else "genus" for p in species.max(1)]
+    form = model.task.judging.other_forms(table, model.calibrator)["qiime"]
+    assert form["Feature ID"].tolist() == table["id"].tolist()
+    assert form["Taxon"].tolist()[-1] == "Unassigned" and form["Confidence"].tolist()[-1] == 0
+
+
 def test_both_strands_are_averaged_where_training_read_both(tmp_path):
     kmers = {**SIZES, "k": 3, "overlapping": True}
     settings = model_settings(tokens={"random_strand": True}, backbone_config=kmers)

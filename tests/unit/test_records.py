@@ -66,7 +66,7 @@ def case(tmp_path):
 def test_kept_records_columns_and_types(case):
     case.header = ["id", "label", "genus"]
     case.labels = [(i, label, "" if i == "b2" else "G") for i, label in case.labels]
-    case.data["columns"] = {"ranks": ["genus"]}
+    case.data |= {"columns": {"ranks": ["genus"]}, "on_empty_rank": "unassigned"}
     case.fasta[1] = ("a2", "--" + S[1].lower().replace("t", "u") + "r")
     table = case.read()
     assert table.index.tolist() == ["a1", "a2", "b1", "b2"]

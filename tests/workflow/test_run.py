@@ -152,12 +152,17 @@ def test_metrics_agree_with_scikit_learn(finished, folder):
         given = scores(where)
         calibration = json.loads((where / "calibration.json").read_text())
         assert calibration["method"] in ("temperature", "none")
-        temperature = {"raw": 1.0, "calibrated": calibration.get("temperature", 1.0)}
+        ranks, genera = calibration["ranks"], [name.split()[0] for name in names]
+        assert ranks["ranks"] == ["species", "genus"]
+        raw = softmax(given["logits"].astype(float), axis=1)
+        calibrated = softmax(given["logits"].astype(float) / calibration.get("temperature", 1.0), axis=1)
+        probabilities = {"raw": raw, "calibrated": by_steps(calibrated, genera, *ranks["temperatures"])}
         mine = written[(written["model"] == folder.split("/")[1]) & (written["fold"] == fold)]
         for split, stage in (("test", "raw"), ("test", "calibrated"), ("validation", "raw")):
             rows = given["role"] == split
-            p = softmax(given["logits"][rows].astype(float) / temperature[stage], axis=1)
+            p = probabilities[stage][rows]
             wanted = by_scikit_learn(given["label"][rows], p, names if split == "test" else [])
+            wanted |= at_genus(given["label"][rows], p, genera)
             found = mine[(mine["split"] == split) & (mine["stage"] == stage)].set_index(["metric", "class"])["value"]
             assert set(found.index) == set(wanted)
             for key, value in wanted.items():
@@ -207,6 +212,50 @@ def by_scikit_learn(truth: np.ndarray, p: np.ndarray, names: list[str]) -> dict[
             (m, names[c]): float(v) for m, values in columns.items() for c, v in zip(present, values, strict=True)
         }
     return result
+
+
+def by_steps(p: np.ndarray, genera: list[str], species_t: float, genus_t: float) -> np.ndarray:
+    """Return species probabilities with a temperature for the genus, and one for the species within it."""
+    result = np.empty_like(p)
+    sums = np.stack([p[:, np.array(genera) == genus].sum(axis=1) for genus in genera], axis=1)
+    of_genus = {genus: sums[:, genera.index(genus)] ** (1 / genus_t) for genus in genera}
+    for c, genus in enumerate(genera):
+        within = sum(p[:, i] ** (1 / species_t) for i, other in enumerate(genera) if other == genus)
+        result[:, c] = of_genus[genus] / sum(of_genus.values()) * p[:, c] ** (1 / species_t) / within
+    return result
+
+
+def at_genus(truth: np.ndarray, p: np.ndarray, genera: list[str]) -> dict[tuple[str, str], float]:
+    """Return every metric at ranks, from scikit-learn on probabilities that are summed by hand."""
+    distinct = list(dict.fromkeys(genera))
+    number = np.array([distinct.index(genus) for genus in genera])
+    summed = np.stack([p[:, number == k].sum(axis=1) for k in range(len(distinct))], axis=1)
+    averages = by_scikit_learn(number[truth], summed, [])
+    result = {(f"{metric}@genus", of): value for (metric, of), value in averages.items()}
+    for rank, q, label in (("species", p, truth), ("genus", summed, number[truth])):
+        named = q.max(axis=1) >= 0.8
+        right = (q.argmax(axis=1) == label)[named]
+        result[f"named@{rank}", "all"] = float(named.mean())
+        result[f"named_right@{rank}", "all"] = float(right.mean()) if named.any() else np.nan
+    return result
+
+
+def test_mistakes_and_unknown_records_are_told_by_rank(finished):
+    where = finished.results / "models/full/fold_0"
+    given, names = scores(where), sorted(SPECIES)
+    landed = table(where / "rank_mistakes.tsv").set_index("rank")["count"]
+    assert list(landed.index) == ["species", "genus", "none"]
+    assert landed.sum() == (given["role"] == "test").sum()
+    wrong = table(where / "confusions.tsv")
+    same = wrong["truth"].str.split().str[0] == wrong["predicted"].str.split().str[0]
+    assert (landed["genus"], landed["none"]) == (wrong["count"][same].sum(), wrong["count"][~same].sum())
+    # The genus of the rare species is not among those of the trained ones.
+    unknown = table(where / "metrics.tsv").query("split == 'unknown'").set_index("metric")["value"]
+    assert unknown["records@species"] == 1 and unknown["records@genus"] == 0
+    taxonomy = json.loads((finished.results / "labels/label_map.json").read_text())["taxonomy"]
+    assert taxonomy["unknown"] == {"RARE": RARE}
+    assert taxonomy["lineages"] == {name: [name.split()[0]] for name in (*names, RARE)}
+    assert "Names at every rank" in (finished.results / "report/report.html").read_text()
 
 
 def test_comparison_is_the_mean_over_folds(finished):
@@ -318,6 +367,31 @@ def test_predictions_are_calibrated_probabilities_in_order(given_split):
         assert row.label == labels[0]
         assert row.probability == pytest.approx(values[0], abs=1e-4)
         assert row.windows == 1
+
+
+def test_predictions_go_as_deep_as_they_are_sure(given_split):
+    names = table(given_split.results / "predictions/new.tsv", keep_default_na=False).set_index("id")
+    form = table(given_split.results / "predictions/new.qiime.tsv", keep_default_na=False)
+    assert list(form.columns) == ["Feature ID", "Taxon", "Confidence"]
+    assert list(form["Feature ID"]) == [record.id for record in QUERY]
+    form = form.set_index("Feature ID")
+    assert tuple(form.loc["SHORT"]) == ("Unassigned", 0)
+    for name, row in names.drop(index="SHORT").iterrows():
+        found = re.findall(r"([^;]+?) \((\d\.\d+)\)", row["top_5"])
+        sums = Counter()
+        for label, value in found:
+            sums[label.split()[0]] += float(value)
+        assert row["genus"] == max(sums, key=sums.get)
+        assert float(row["genus_probability"]) == pytest.approx(sums[row["genus"]], abs=5e-4)
+        assert float(row["genus_probability"]) >= float(row["probability"])
+        if float(row["probability"]) >= 0.8:
+            wanted = ("species", row["label"], f"g__{row['genus']}; s__{row['label']}", row["probability"])
+        elif float(row["genus_probability"]) >= 0.8:
+            wanted = ("genus", row["genus"], f"g__{row['genus']}", row["genus_probability"])
+        else:
+            wanted = ("", "", "Unassigned", row["genus_probability"])
+        assert (row["rank"], row["taxon"], form["Taxon"][name]) == wanted[:3]
+        assert form["Confidence"][name] == pytest.approx(float(wanted[3]))
 
 
 def test_a_split_column_is_one_fold(given_split):

@@ -169,6 +169,19 @@ def _one_letter_short(inputs: Inputs, config: Config) -> None:
     _other_task(config, "token")
 
 
+def _genus(inputs: Inputs, genus: str) -> None:
+    # Of the first species the record S004 alone has another genus in its cell.
+    inputs.labels.write_text(re.sub(r"(S004\t.*\t)\w+\n", rf"\g<1>{genus}\n", inputs.labels.read_text()))
+
+
+def _two_genera(inputs: Inputs, config: Config) -> None:
+    _genus(inputs, "Norops")
+
+
+def _no_genus(inputs: Inputs, config: Config) -> None:
+    _genus(inputs, "")
+
+
 IN_DATA = (
     Mistake("empty FASTA", _empty_fasta, ("sequences.fasta", "is empty", "expected a FASTA"), "read_records", True),
     Mistake("not a FASTA", _not_a_fasta, ("sequences.fasta", "not a FASTA", "expected '>'")),
@@ -188,6 +201,8 @@ IN_DATA = (
     Mistake("no label rows", _no_label_rows, ("labels.tsv", "has no rows", "expected one row per sequence")),
     Mistake("label table of no bytes", _label_table_of_no_bytes, ("labels.tsv", "is empty", "expected a header")),
     Mistake("one class", _one_class, ("labels.tsv", "one class", SPECIES[0], "at least two")),
+    Mistake("two genera", _two_genera, ("labels.tsv", "'Anolis' (id S000)", "'Norops' (id S004)", "correct the table")),
+    Mistake("no genus", _no_genus, ("labels.tsv", "empty 'genus' for 1 id (S004)", "on_empty_rank: unassigned")),
     Mistake("few groups", _few_groups, ("6 groups", "fewer than split.folds = 8", "lower"), "split_folds", True),
     Mistake("rare classes only", _rare_classes_only, ("labels.tsv", "No class", "2 distinct sequences")),
     Mistake("nothing long enough", _nothing_long_enough, ("sequences.fasta", "too_short", "loosen")),

@@ -66,6 +66,7 @@ rule package:
         mode=config["packaging"]["mode"],
         light=config["packaging"]["light"],
         calibration=config["calibration"],
+        rank_threshold=config["taxonomy"]["threshold"],
         task=TASK_NAMED,
         code=code("package_model.py", "judging"),
     message:
@@ -80,7 +81,10 @@ rule name_query:
         models=final_models(),
         metrics="<results>/metrics.tsv",
     output:
-        **{name: f"<results>/predictions/{{query}}.{name}.tsv" for name in TASK.prediction_tables},
+        **{
+            name: f"<results>/predictions/{{query}}.{name}.tsv"
+            for name in (*TASK.prediction_tables, *TASK.other_forms)
+        },
         names="<results>/predictions/{query}.tsv",
     log:
         "<logs>/predictions/{query}.log",

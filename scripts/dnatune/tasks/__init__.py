@@ -26,4 +26,6 @@ def task_of(config: Mapping[str, Any]) -> dict[str, Any]:
     columns = config["data"]["columns"]["label"]
     options = {**config.get(config["task"], {}), "labels": config["data"]["label_map"]}
     options["columns"] = [columns] if isinstance(columns, str) else list(columns)
+    if config["data"]["columns"]["ranks"]:
+        options["ranks"] = list(config["data"]["columns"]["ranks"])
     return {"name": config["task"], "options": options}

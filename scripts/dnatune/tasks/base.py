@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from dnatune.report import Run
     from dnatune.report_words import Metric, Sentence
     from dnatune.scores import Scores
+    from dnatune.taxonomy import Taxonomy
     from dnatune.tokens import TokenTable
 
 
@@ -48,13 +49,16 @@ class Described:
 
 @dataclass(frozen=True)
 class EvaluationSettings:
-    """``calibration`` method, its ``cv_folds`` and the ``coverage`` of intervals, ``top_k``, and the run's ``seed``."""
+    """``calibration`` method, its ``cv_folds`` and the ``coverage`` of intervals, ``top_k``, and the run's ``seed``;
+    the ``taxonomy`` above the labels, and the ``rank_threshold`` that the probability of a taxon has to reach."""
 
     calibration: str = "auto"
     cv_folds: int = 5
     top_k: int = 5
     seed: int = 0
     coverage: float = 0.9
+    taxonomy: Taxonomy | None = None
+    rank_threshold: float = 0.8
 
 
 @dataclass(frozen=True)
@@ -140,9 +144,11 @@ class Task:
     report_tables: tuple[str, ...] = ()
     # Tables of ``snakemake predict`` besides the one with a row per sequence.
     prediction_tables: tuple[str, ...] = ()
+    # Tables of ``snakemake predict`` made from that one, in the forms of other programs.
+    other_forms: tuple[str, ...] = ()
     figures: tuple[str, ...] = ()
     sections: tuple[str, ...] = ()
-    card: ClassVar[Card] = Card()
+    card: Card = Card()
     # Where the parts are: stage -> "module:name" within dnatune.
     parts: ClassVar[Mapping[str, str]] = {}
 
@@ -305,6 +311,10 @@ class Judging(Part):
         """Return other tables of the same calibrated predictions, by name: ``Task.prediction_tables``."""
         return {}
 
+    def other_forms(self, named: pd.DataFrame, calibrator: dict[str, Any]) -> dict[str, pd.DataFrame]:
+        """Return the whole table of ``snakemake predict`` in other programs' forms, by name: ``Task.other_forms``."""
+        return {}
+
 
 class Report(Part):
     """What the report and the card of a saved model say of this task."""
@@ -322,4 +332,8 @@ class Report(Part):
 
     def tables(self, run: Run) -> dict[str, pd.DataFrame]:
         """Return the task's own tables of the report, by name: ``Task.report_tables``."""
+        return {}
+
+    def section_words(self, run: Run) -> dict[str, Any]:
+        """Return what the templates of the task's own sections need besides: words, by name."""
         return {}

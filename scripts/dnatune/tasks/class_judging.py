@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from dnatune import calibration
+from dnatune import calibration, rank_calibration
 from dnatune.evaluation import Evaluation, evaluate_fold
+from dnatune.rank_predictions import qiime_table, rank_columns
 from dnatune.scores import Scores
 from dnatune.tasks.base import EvaluationSettings, Judging
 
@@ -24,8 +25,8 @@ class ClassJudging(Judging):
         return evaluate_fold(scores, names, model, fold, self.task, settings)
 
     def calibrate(self, validation: Scores, settings: EvaluationSettings) -> dict[str, Any]:
-        """Fit temperature, Platt or isotonic calibration."""
-        return calibration.fit(
+        """Fit temperature, Platt or isotonic calibration; then, where there are ranks, that of every rank."""
+        calibrator = calibration.fit(
             settings.calibration,
             validation.logits,
             validation.label,
@@ -33,15 +34,23 @@ class ClassJudging(Judging):
             settings.cv_folds,
             validation.group,
         )
+        if settings.taxonomy is not None:
+            fitted_on = calibration.apply(calibrator, validation.logits), validation.label
+            adjust = settings.calibration != "none"
+            calibrator["ranks"] = rank_calibration.fit(
+                settings.taxonomy, *fitted_on, settings.rank_threshold, adjust=adjust
+            )
+        return calibrator
 
     def calibrated(self, calibrator: dict[str, Any], scores: np.ndarray) -> np.ndarray:
         """Return probabilities (n, classes)."""
-        return calibration.apply(calibrator, scores)
+        p = calibration.apply(calibrator, scores)
+        return rank_calibration.apply(calibrator["ranks"], p) if "ranks" in calibrator else p
 
     def predictions(
         self, predicted: np.ndarray, lengths: np.ndarray, names: Sequence[str], calibrator: dict[str, Any], top_k: int
     ) -> pd.DataFrame:
-        """Return label, probability and the top k."""
+        """Return label, probability and the top k; with ranks also a taxon of each rank and the deepest sure one."""
         k = min(top_k, len(names))
         best = np.argsort(-predicted, axis=1, kind="stable")[:, :k]
         values = np.take_along_axis(predicted, best, axis=1)
@@ -49,6 +58,11 @@ class ClassJudging(Judging):
             "; ".join(f"{names[c]} ({p:.4f})" for c, p in zip(line, ps, strict=True))
             for line, ps in zip(best, values, strict=True)
         ]
-        return pd.DataFrame(
+        table = pd.DataFrame(
             {"label": [names[c] for c in best[:, 0]], "probability": values[:, 0], f"top_{top_k}": listed}
         )
+        return table.join(rank_columns(calibrator.get("ranks"), predicted, names))
+
+    def other_forms(self, named: pd.DataFrame, calibrator: dict[str, Any]) -> dict[str, pd.DataFrame]:
+        """Return QIIME 2's form where there are ranks."""
+        return {"qiime": qiime_table(named, calibrator["ranks"])} if "ranks" in calibrator else {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from dnatune import report_tables
+from dnatune import report_ranks, report_tables, report_words_ranks
 from dnatune.report import Run
 from dnatune.report_answers import classification_answer
 from dnatune.report_words import Sentence
@@ -19,8 +19,29 @@ class ClassReport(Report):
         return classification_answer(run)
 
     def tables(self, run: Run) -> dict[str, pd.DataFrame]:
-        """Return figures of each class and the most frequent confusions of the best model."""
-        return {
+        """Return figures of each class and the most frequent confusions of the best model; with ranks theirs too."""
+        tables = {
             "per_class": report_tables.per_class(run.metrics, run.balance, run.best),
             "confusions": report_tables.confusions(run.fold_tables["confusions"], run.best),
         }
+        if run.rank_names:
+            models = [*run.language_models, *run.baselines]
+            tables |= {
+                "ranks": report_ranks.ranks(run.comparison, models, run.rank_names),
+                "rank_mistakes": report_ranks.mistakes(run.fold_tables["rank_mistakes"], run.best, run.rank_names),
+                "rank_unknowns": report_ranks.unknowns(run.comparison, run.best, run.rank_names),
+            }
+        return tables
+
+    def section_words(self, run: Run) -> dict[str, dict[str, str]]:
+        """Return the words of the section on ranks."""
+        if not run.rank_names:
+            return {}
+        tables, lowest = self.tables(run), run.rank_names[0]
+        mine = tables["ranks"][tables["ranks"]["model"] == run.best]
+        words = {
+            "depth": report_words_ranks.depth(mine, run.config["taxonomy"]["threshold"]),
+            "landing": report_words_ranks.landing(tables["rank_mistakes"], lowest),
+            "unseen": report_words_ranks.unseen(tables["rank_unknowns"], lowest),
+        }
+        return {"rank_words": words}

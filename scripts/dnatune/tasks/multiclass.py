@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar
+from dataclasses import replace
+from typing import Any, ClassVar
 
 from dnatune.tasks.base import Task
 
@@ -51,6 +52,16 @@ class Multiclass(Task):
         "report": "tasks.class_report:ClassReport",
         "baselines": "baselines:METHODS",
     }
+
+    def __init__(self, options: Mapping[str, Any]) -> None:
+        super().__init__(options)
+        if options.get("ranks"):  # names have a genus, a family, ...
+            self.fold_tables = (*self.fold_tables, "rank_mistakes")
+            self.report_tables = (*self.report_tables, "ranks", "rank_mistakes", "rank_unknowns")
+            self.figures = (*self.figures, "ranks")
+            self.sections = (*(name for name in self.sections if name != "unknowns"), "ranks", "unknowns")
+            self.card = replace(self.card, more=", and names each down to the deepest rank that is sure enough")
+            self.other_forms = (*self.other_forms, "qiime")
 
 
 TASK = Multiclass

@@ -1,0 +1,70 @@
+"""Probabilities that mean what they say at every rank, and stay one tree: fitted on validation.
+
+Takes calibrated probabilities of labels (n, labels) and a ``Taxonomy``; gives a dictionary for the calibrator's key
+``ranks``, and probabilities of labels whose sums are calibrated at every rank.
+
+The probability of a label is a product of steps: of its family, of its genus within that family, of the label within
+that genus. Each step gets a temperature (Guo et al. 2017, eq. 9) of its own, over the taxa of one parent. Since the log
+loss of a rank is the sum of the losses of the steps down to it, the best temperature of each step makes every rank
+better that contains it; and whatever the temperatures are, the result is a distribution over labels, so its sums add up
+to one at each rank and never fall on the way up.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from dnatune import calibration
+from dnatune.scores import row_blocks
+from dnatune.taxonomy import Taxonomy
+
+TINY = np.finfo(np.float64).tiny
+
+
+def fit(
+    taxonomy: Taxonomy, probabilities: np.ndarray, labels: np.ndarray, threshold: float, adjust: bool = True
+) -> dict[str, Any]:
+    """Return the tree, the ``threshold`` of names and a temperature for the step down to each rank.
+
+    ``probabilities`` (n, labels) and ``labels`` (n,) of validation records. Without ``adjust``, and with fewer than two
+    records, all temperatures are 1: plain sums.
+    """
+    temperatures = [1.0] * len(taxonomy.ranks)
+    if adjust and len(labels) >= 2:
+        for rank, p in enumerate(taxonomy.roll_up(probabilities)):
+            truth = taxonomy.of_label[rank][labels]
+            logits = np.log(np.maximum(p, TINY)).astype(np.float32)
+            if rank < len(taxonomy.parents):
+                parent = taxonomy.parents[rank]
+                # Where the step starts from the true parent, only its members are in the choice.
+                logits[parent[None, :] != parent[truth][:, None]] = -np.inf
+            temperatures[rank] = calibration.METHODS["temperature"].fit(logits, truth)["temperature"]
+    return {**taxonomy.to_json(), "threshold": threshold, "temperatures": temperatures, "records": len(labels)}
+
+
+def apply(fitted: dict[str, Any], probabilities: np.ndarray) -> np.ndarray:
+    """Return the adjusted probabilities of labels (n, labels); rows add up to 1. Written over ``probabilities``."""
+    if all(temperature == 1 for temperature in fitted["temperatures"]):
+        return probabilities
+    taxonomy = Taxonomy.from_json(fitted)
+    for rows in row_blocks(probabilities.shape, cells=2_000_000):
+        probabilities[rows] = _tempered(taxonomy, fitted["temperatures"], probabilities[rows])
+    return probabilities
+
+
+def _tempered(taxonomy: Taxonomy, temperatures: list[float], probabilities: np.ndarray) -> np.ndarray:
+    scores = [
+        np.log(np.maximum(p, TINY)) / temperature
+        for p, temperature in zip(taxonomy.roll_up(probabilities), temperatures, strict=True)
+    ]
+    top = scores[-1] - scores[-1].max(axis=1, keepdims=True)
+    logp = top - np.log(np.exp(top).sum(axis=1, keepdims=True))
+    for rank in range(len(taxonomy.parents) - 1, -1, -1):
+        parent = taxonomy.parents[rank]
+        step = scores[rank] - taxonomy.over_members(np.maximum, scores[rank], rank)[:, parent]
+        step -= np.log(taxonomy.over_members(np.add, np.exp(step), rank))[:, parent]
+        logp = logp[:, parent] + step
+    p = np.exp(logp)
+    return p / p.sum(axis=1, keepdims=True)

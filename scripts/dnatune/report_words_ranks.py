@@ -1,0 +1,74 @@
+"""The report's words on ranks: how deep names go, where wrong ones land, what becomes of labels never seen.
+
+Small tables (``report_ranks``) in, sentences out.
+"""
+
+from __future__ import annotations
+
+import math
+
+import pandas as pd
+
+from dnatune.rank_metrics import NOWHERE
+from dnatune.report_words import counted, percent
+
+
+def depth(table: pd.DataFrame, threshold: float) -> str:
+    """Say how many sequences get a name at each rank and how many of these are right.
+
+    ``table`` has the rows of one model in ``report_ranks.ranks``, the label's own rank first.
+    """
+    if table.empty or not math.isfinite(table["named"].iloc[0]):
+        return ""
+    parts = []
+    for row in table.to_dict("records"):
+        least, meant = ("at least ", "") if parts else ("", " of these names are right")
+        right = f" ({percent(row['named_right'])}{meant})" if math.isfinite(row["named_right"]) else ""
+        parts.append(f"{percent(row['named'])} to {least}{_a(row['rank'])}{right}")
+    text = f"Each sequence is named down to the deepest rank whose probability reaches {threshold:g}: {_listed(parts)}"
+    nameless = 1 - table["named"].iloc[-1]
+    return text + (f"; {percent(nameless)} get no name." if nameless >= 0.0005 else ".")
+
+
+def landing(table: pd.DataFrame, lowest: str) -> str:
+    """Say where wrong names land; ``table`` is that of ``report_ranks.mistakes``, ``lowest`` the label's own rank."""
+    total = int(table["count"].sum()) if len(table) else 0
+    if not total:
+        return f"No test sequence got a wrong {lowest}."
+    parts = []
+    for row in table[table["count"] > 0].to_dict("records"):
+        only = "" if row["rank"] == table["rank"].iloc[0] else "only "
+        place = "wrong at every rank" if row["rank"] == NOWHERE else f"{only}in the right {row['rank']}"
+        parts.append(f"{row['count']:,} ({percent(row['share'], 0)}) {place}")
+    return f"{counted(total, f'wrong {lowest} name')}: {_listed(parts)}."
+
+
+def unseen(table: pd.DataFrame, lowest: str) -> str:
+    """Say what becomes of sequences of labels never seen, at their own rank and the one above it.
+
+    ``table`` is that of ``report_ranks.unknowns``, ``lowest`` the label's own rank.
+    """
+    rows = table.to_dict("records")[:2]
+    if not rows or rows[0]["rank"] != lowest:
+        return ""
+    own, one = rows[0], _a(lowest)
+    are = "is" if round(own["records"]) == 1 else "are"
+    text = f"{counted(round(own['records']), 'sequence')} {are} of {one} the model never saw. {percent(own['named'])} "
+    text += f"of them get the name of {one} all the same, which cannot be right"
+    sure = f": a high probability does not prove that the {lowest} is one it knows."
+    text += sure if own["named"] > 0.2 else "."
+    for row in rows[1:]:
+        text += f" The {row['rank']} of {counted(round(row['records']), 'sequence')} is one it knows; "
+        text += f"{percent(row['accuracy'])} are put there."
+        if row["named"] > 0:
+            text += f" Where it is sure enough to name {_a(row['rank'])} ({percent(row['named'])} of them), "
+            text += f"{percent(row['named_right'])} of the names are right."
+    return text
+
+
+def _a(rank: str) -> str:
+    return f"{'an' if rank[:1].lower() in 'aeiou' else 'a'} {rank}"
+
+
+def _listed(parts: list[str]) -> str:
+    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
