@@ -1,28 +1,32 @@
 """Calibrate and evaluate one model, or baseline, on one fold.
 
-input: scores, label_map; params: model, fold, calibration {method, cv_folds, coverage}, metrics {top_k}, seed, task;
-output: calibration, metrics, curves, and the task's own tables.
+input: scores, label_map, records, folds; params: model, fold, calibration {method, cv_folds, coverage},
+sets {coverage}, metrics {top_k}, seed, task; output: calibration, metrics, curves, and the task's own tables.
 """
 
 import numpy as np
 
 from dnatune.files import whole, write_json, write_tsv
-from dnatune.fold_data import class_names
+from dnatune.fold_data import class_names, trained_records
 from dnatune.job import job
 from dnatune.scores import Scores
 from dnatune.tasks import task
 from dnatune.tasks.base import EvaluationSettings
 
 with job(snakemake) as log:
-    params, output = snakemake.params, snakemake.output
+    params, given, output = snakemake.params, snakemake.input, snakemake.output
     kind = task(**params.task)
-    method, cv_folds = params.calibration["method"], params.calibration["cv_folds"]
+    settings = EvaluationSettings(
+        params.calibration["method"],
+        params.calibration["cv_folds"],
+        params.metrics["top_k"],
+        params.seed,
+        params.calibration["coverage"],
+        params.sets["coverage"],
+        trained_records(given.records, given.folds, given.label_map, params.fold, kind) if kind.classes else None,
+    )
     result = kind.judging.evaluate(
-        Scores.load(snakemake.input.scores),
-        class_names(snakemake.input.label_map),
-        params.model,
-        params.fold,
-        EvaluationSettings(method, cv_folds, params.metrics["top_k"], params.seed, params.calibration["coverage"]),
+        Scores.load(given.scores), class_names(given.label_map), params.model, params.fold, settings
     )
     write_json(output.calibration, result.calibrator)
     write_tsv(output.metrics, result.metrics)

@@ -21,7 +21,13 @@ with job(snakemake) as log:
     package = Package(params.model, settings, params.seed, classes, params.mode, params.light, dict(params.task))
     runs = [files.read_json(path) for path in given.runs]
     wanted = params.calibration
-    judged = EvaluationSettings(wanted["method"], wanted["cv_folds"], seed=params.seed, coverage=wanted["coverage"])
+    judged = EvaluationSettings(
+        wanted["method"],
+        wanted["cv_folds"],
+        seed=params.seed,
+        coverage=wanted["coverage"],
+        set_coverage=params.sets["coverage"],
+    )
     calibrator = fit_calibration([Scores.load(path) for path in given.scores], runs, package.mode, kind, judged)
     metrics = pd.concat([files.read_tsv(path) for path in given.metrics])
     tokens = files.read_json(Path(given.tokens) / "tokens.json")

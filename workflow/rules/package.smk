@@ -64,6 +64,7 @@ rule package:
         mode=config["packaging"]["mode"],
         light=config["packaging"]["light"],
         calibration=config["calibration"],
+        sets=config["sets"],
         task=TASK_NAMED,
         code=code("package_model.py", "judging"),
     message:

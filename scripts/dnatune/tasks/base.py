@@ -48,13 +48,16 @@ class Described:
 
 @dataclass(frozen=True)
 class EvaluationSettings:
-    """``calibration`` method, its ``cv_folds`` and the ``coverage`` of intervals, ``top_k``, and the run's ``seed``."""
+    """``calibration`` method, its ``cv_folds`` and the ``coverage`` of intervals, ``top_k``, and the run's ``seed``;
+    ``set_coverage`` of sets of names, and ``trained``, the fold's training records of each class (classes,) or None."""
 
     calibration: str = "auto"
     cv_folds: int = 5
     top_k: int = 5
     seed: int = 0
     coverage: float = 0.9
+    set_coverage: float = 0.9
+    trained: np.ndarray | None = None
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from dnatune import calibration
+from dnatune import calibration, prediction_sets
 from dnatune.evaluation import Evaluation, evaluate_fold
 from dnatune.scores import Scores
 from dnatune.tasks.base import EvaluationSettings, Judging
@@ -24,8 +24,8 @@ class ClassJudging(Judging):
         return evaluate_fold(scores, names, model, fold, self.task, settings)
 
     def calibrate(self, validation: Scores, settings: EvaluationSettings) -> dict[str, Any]:
-        """Fit temperature, Platt or isotonic calibration."""
-        return calibration.fit(
+        """Fit temperature, Platt or isotonic calibration, and the thresholds of sets of names (``sets``)."""
+        fitted = calibration.fit(
             settings.calibration,
             validation.logits,
             validation.label,
@@ -33,6 +33,10 @@ class ClassJudging(Judging):
             settings.cv_folds,
             validation.group,
         )
+        sets = prediction_sets.fit(
+            fitted["method"], validation, settings.set_coverage, settings.seed, settings.cv_folds
+        )
+        return {**fitted, "sets": sets}
 
     def calibrated(self, calibrator: dict[str, Any], scores: np.ndarray) -> np.ndarray:
         """Return probabilities (n, classes)."""
@@ -41,7 +45,7 @@ class ClassJudging(Judging):
     def predictions(
         self, predicted: np.ndarray, lengths: np.ndarray, names: Sequence[str], calibrator: dict[str, Any], top_k: int
     ) -> pd.DataFrame:
-        """Return label, probability and the top k."""
+        """Return label, probability, the top k, and the set of names with its size."""
         k = min(top_k, len(names))
         best = np.argsort(-predicted, axis=1, kind="stable")[:, :k]
         values = np.take_along_axis(predicted, best, axis=1)
@@ -49,6 +53,12 @@ class ClassJudging(Judging):
             "; ".join(f"{names[c]} ({p:.4f})" for c, p in zip(line, ps, strict=True))
             for line, ps in zip(best, values, strict=True)
         ]
-        return pd.DataFrame(
+        table = pd.DataFrame(
             {"label": [names[c] for c in best[:, 0]], "probability": values[:, 0], f"top_{top_k}": listed}
+        )
+        # A model saved by an earlier version has no sets.
+        return (
+            table.assign(**prediction_sets.columns(calibrator["sets"], predicted, names))
+            if "sets" in calibrator
+            else table
         )
