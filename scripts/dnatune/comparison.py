@@ -83,9 +83,10 @@ def paired_tests(metrics: pd.DataFrame, test_share: float, tested: Sequence[str]
     """Compare all pairs of models on the ``tested`` calibrated test metrics by the corrected resampled t-test.
 
     Returns ``TEST_COLUMNS``: test (folds), metric, model_a, model_b, difference (a minus b, mean over folds), ci_low,
-    ci_high, p_value, p_holm (``holm`` over all rows), folds, groups (none). ``test_share`` is test records per training record. Folds share training records, so the variance
-    of the mean is (1/k + n_test/n_train) times that of the differences (Nadeau & Bengio 2003). Interval and
-    p are NaN for fewer than two common folds; where every fold has the same difference p is 1 or 0.
+    ci_high, p_value, p_holm (``holm`` over all rows), folds, groups (none). ``test_share`` is test records per
+    training record. Folds share training records, so the variance of the mean is (1/k + n_test/n_train) times that
+    of the differences (Nadeau & Bengio 2003). Interval and p are NaN for fewer than two common folds; where every
+    fold has the same difference p is 1 or 0.
     """
     rows = []
     wanted = (metrics["class"] == "all") & (metrics["split"] == "test") & (metrics["stage"] == "calibrated")

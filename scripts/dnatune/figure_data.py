@@ -15,6 +15,7 @@ from dnatune import (
     figures_models,
     figures_multilabel,
     figures_regression,
+    figures_sets,
     figures_token,
     report_files,
     report_tables,
@@ -145,6 +146,9 @@ DRAWN: Mapping[str, Callable[[FigureData], Figure]] = {
     "learning_curves": lambda data: figures_models.learning_curves(data.history, data.colors, data.task),
     "precision_recall": lambda data: figures_models.precision_recall(data.curves[0], data.colors),
     "reliability": lambda data: figures_models.reliability(data.curves[1], data.colors),
+    "prediction_sets": lambda data: figures_sets.prediction_sets(
+        data.metrics, data.best_curves, data.best, data.colors
+    ),
     "confusions": lambda data: figures.confusions(data.fold_table("confusions"), data.colors, CONFUSIONS_SHOWN),
     "per_class_f1_vs_size": _per_class,
     "label_balance": lambda data: figures.class_balance(data.balance, data.colors),

@@ -147,9 +147,10 @@ def fit(method: str, validation: Scores, coverage: float, seed: int, folds: int)
 
 
 def members(sets: Sets, p: np.ndarray) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
-    """Yield, block by block, rows, their sets and the sizes (rows,) of these, from calibrated probabilities (n, classes).
+    """Yield, block by block, rows, their sets and the sizes (rows,) of these.
 
-    A block's sets are class ids one after the other, of each row the most probable first. Needs ``shared``.
+    ``p`` (n, classes) are calibrated probabilities. A block's sets are class ids one after the other, of each row the
+    most probable first. Needs ``shared``.
     """
     limits = np.full(p.shape[1], sets["shared"])
     for label, limit in sets["own"].items():

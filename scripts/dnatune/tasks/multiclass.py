@@ -32,7 +32,7 @@ class Multiclass(Task):
     calibrations = ("auto", "none", "temperature", "platt", "isotonic")
     baselines = ("majority", "naive_bayes", "logistic_regression", "vsearch_top_hit", "vector_logistic_regression")
     fold_tables = ("confusions",)
-    report_tables = ("per_class", "confusions")
+    report_tables = ("per_class", "confusions", "sets")
     figures = (
         "class_balance",
         "folds",
@@ -40,10 +40,11 @@ class Multiclass(Task):
         "learning_curves",
         "precision_recall",
         "reliability",
+        "prediction_sets",
         "confusions",
         "per_class_f1_vs_size",
     )
-    sections = ("precision_recall", "reliability", "classes", "confusions", "unknowns")
+    sections = ("precision_recall", "reliability", "sets", "classes", "confusions", "unknowns")
     parts: ClassVar[Mapping[str, str]] = {
         "labels": "tasks.class_labels:ClassLabels",
         "learning": "tasks.class_learning:ClassLearning",
