@@ -16,7 +16,7 @@ from dnatune.figures import GREY, OKABE_ITO, WIDTH, empty_figure, shortened, sty
 from dnatune.prediction_sets import GROUPS_OF_CLASSES, RARE_RECORDS
 
 # Upper ends of the bars of set sizes.
-ENDS = (1, 2, 3, 5, 10, 20, 50)
+ENDS = (1, 2, 3, 5, 10, 50)
 LABELS = {
     "all": "all classes",
     GROUPS_OF_CLASSES[0]: f"rare: at most {RARE_RECORDS}\ntraining sequences",
@@ -69,7 +69,7 @@ def prediction_sets(
     share, names = sizes_by_bar(np.concatenate([fold["set_size"] for fold in folds]))
     bars = right.bar(range(len(share)), share, color=colors[0])
     right.bar_label(bars, [f"{value:.1f}" if value else "0" for value in share], fontsize=9, padding=2)
-    right.set_xticks(range(len(share)), names)
+    right.set_xticks(range(len(share)), names, fontsize=9)
     right.set_ylim(0, max(share) * 1.12)
     right.grid(axis="x", visible=False)
     right.set_xlabel("names in the set")

@@ -70,7 +70,7 @@ def differences(model: str, others: Sequence[str], tests: pd.DataFrame, metric: 
             ahead = (row["difference"] > 0) == words.more_is_better
             real = row["p_holm"] < LEVEL and row["difference"] != 0
             won = ahead == (row["model_a"] == model)
-            (better if real and won else worse if real else unclear).append(words.name)
+            (better if real and won else worse if real else unclear).append(_in_text(words.name))
         if better or worse:
             found = {"better in": better, "worse in": worse, "no real difference in": unclear}
             said = [f"{words} {_listed(names)}" for words, names in found.items() if names]
@@ -85,6 +85,11 @@ def differences(model: str, others: Sequence[str], tests: pd.DataFrame, metric: 
     over = "the test sequences were drawn anew" if by_sequences else "folds are compared"
     text = f"{model}, where {over} and all {len(decisive):,} tests are corrected for their number (Holm): "
     return text + ". ".join(parts) + "."
+
+
+def _in_text(name: str) -> str:
+    """Return a metric's name as it stands within a sentence: abbreviations and people keep their capital."""
+    return name if name.startswith("Brier") or not name[1:2].islower() else name[0].lower() + name[1:]
 
 
 def _listed(names: Sequence[str]) -> str:
