@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar
 
-from dnatune.tasks.base import Task
+from dnatune.tasks.base import Card, Task
 
 
 class Multiclass(Task):
@@ -45,6 +45,7 @@ class Multiclass(Task):
         "per_class_f1_vs_size",
     )
     sections = ("precision_recall", "reliability", "sets", "classes", "confusions", "unknowns")
+    card = Card(more=", and gives the set of names that holds the true one as often as was asked (`sets` in that file)")
     parts: ClassVar[Mapping[str, str]] = {
         "labels": "tasks.class_labels:ClassLabels",
         "learning": "tasks.class_learning:ClassLearning",
