@@ -1,11 +1,14 @@
 """Put all models and baselines side by side.
 
-input: metrics (list of tables), folds; output: metrics, comparison, paired.
+input: metrics (list of tables), curves (of the same folds), folds; output: metrics, comparison, paired.
 """
+
+import pandas as pd
 
 from dnatune.comparison import compare, paired_tests, read_metrics, tested_per_trained
 from dnatune.files import write_tsv
 from dnatune.job import job
+from dnatune.sequence_tests import bootstrap_tests, read_outcomes
 from dnatune.tasks import task
 
 with job(snakemake) as log:
@@ -13,5 +16,10 @@ with job(snakemake) as log:
     share = tested_per_trained(snakemake.input.folds)
     write_tsv(snakemake.output.metrics, metrics)
     write_tsv(snakemake.output.comparison, compare(metrics))
-    write_tsv(snakemake.output.paired, paired_tests(metrics, share, task(**snakemake.params.task).tested))
+    tested = task(**snakemake.params.task).tested
+    tests = [
+        paired_tests(metrics, share, tested),
+        bootstrap_tests(read_outcomes(snakemake.input.curves), tested, snakemake.params.seed),
+    ]
+    write_tsv(snakemake.output.paired, pd.concat([part for part in tests if len(part)] or tests[:1]))
     log.info("Compared %s.", ", ".join(dict.fromkeys(metrics["model"])))

@@ -1,13 +1,14 @@
 """Calibrate and evaluate one model, or baseline, on one fold.
 
-input: scores, label_map; params: model, fold, calibration {method, cv_folds, coverage}, metrics {top_k}, seed, task,
-rank_threshold; output: calibration, metrics, curves, and the task's own tables.
+input: scores, label_map, records, folds; params: model, fold, calibration {method, cv_folds, coverage},
+sets {coverage}, rank_threshold, metrics {top_k}, seed, task; output: calibration, metrics, curves, and the task's own
+tables.
 """
 
 import numpy as np
 
 from dnatune.files import read_json, whole, write_json, write_tsv
-from dnatune.fold_data import class_names
+from dnatune.fold_data import class_names, trained_records
 from dnatune.job import job
 from dnatune.scores import Scores
 from dnatune.tasks import task
@@ -15,17 +16,21 @@ from dnatune.tasks.base import EvaluationSettings
 from dnatune.taxonomy import Taxonomy
 
 with job(snakemake) as log:
-    params, output = snakemake.params, snakemake.output
+    params, given, output = snakemake.params, snakemake.input, snakemake.output
     kind = task(**params.task)
-    method, cv_folds = params.calibration["method"], params.calibration["cv_folds"]
-    taxonomy = Taxonomy.of(read_json(snakemake.input.label_map))
-    coverage, top_k = params.calibration["coverage"], params.metrics["top_k"]
+    settings = EvaluationSettings(
+        params.calibration["method"],
+        params.calibration["cv_folds"],
+        params.metrics["top_k"],
+        params.seed,
+        params.calibration["coverage"],
+        Taxonomy.of(read_json(given.label_map)),
+        params.rank_threshold,
+        params.sets["coverage"],
+        trained_records(given.records, given.folds, given.label_map, params.fold, kind) if kind.classes else None,
+    )
     result = kind.judging.evaluate(
-        Scores.load(snakemake.input.scores),
-        class_names(snakemake.input.label_map),
-        params.model,
-        params.fold,
-        EvaluationSettings(method, cv_folds, top_k, params.seed, coverage, taxonomy, params.rank_threshold),
+        Scores.load(given.scores), class_names(given.label_map), params.model, params.fold, settings
     )
     write_json(output.calibration, result.calibrator)
     write_tsv(output.metrics, result.metrics)

@@ -29,6 +29,7 @@ with job(snakemake) as log:
         coverage=wanted["coverage"],
         taxonomy=Taxonomy.of(files.read_json(given.label_map)),
         rank_threshold=params.rank_threshold,
+        set_coverage=params.sets["coverage"],
     )
     calibrator = fit_calibration([Scores.load(path) for path in given.scores], runs, package.mode, kind, judged)
     metrics = pd.concat([files.read_tsv(path) for path in given.metrics])

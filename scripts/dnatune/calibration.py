@@ -7,7 +7,7 @@ Takes validation logits (n, classes) and class ids (n,); gives a calibrator, a p
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -96,6 +96,22 @@ def apply(calibrator: Calibrator, logits: np.ndarray) -> np.ndarray:
     for rows in row_blocks(logits.shape, cells=2_000_000):
         result[rows] = method.apply(calibrator, logits[rows].astype(np.float64))
     return result
+
+
+def held_out(
+    method: str, logits: np.ndarray, labels: np.ndarray, seed: int, folds: int = 5, groups: np.ndarray | None = None
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield rows (m,) and their probabilities (m, classes) by ``method`` fitted on the other parts of the records.
+
+    Together the ``folds`` parts are all records; those of one of the ``groups`` (n,) are in one part. A single group
+    gets probabilities as they are.
+    """
+    part = parts_of_groups(labels, seed, folds, groups)
+    for held in range(int(part.max(initial=-1)) + 1):
+        inside, rows = part != held, np.flatnonzero(part == held)
+        name = method if inside.any() else "none"
+        fitted = {"method": name, **METHODS[name].fit(logits[inside], labels[inside])}
+        yield rows, apply(fitted, logits[rows])
 
 
 def parts_of_groups(labels: np.ndarray, seed: int, folds: int, groups: np.ndarray | None = None) -> np.ndarray:

@@ -17,6 +17,8 @@ from scipy import stats
 from dnatune.errors import UserError
 
 METRIC_COLUMNS = ["model", "fold", "split", "stage", "metric", "class", "value"]
+TEST_COLUMNS = ["test", "metric", "model_a", "model_b", "difference", "ci_low", "ci_high", "p_value", "p_holm"]
+TEST_COLUMNS += ["folds", "groups"]
 CONFIDENCE = 0.95
 
 SHARE = (0.0, 1.0)
@@ -31,6 +33,8 @@ RANGES = {
     "records": (0.0, np.inf),
     "bases": (0.0, np.inf),
     "classes_present": (0.0, np.inf),
+    **dict.fromkeys(("set_size", "set_size_median"), (1.0, np.inf)),
+    "set_records": (0.0, np.inf),
 }
 
 
@@ -80,10 +84,11 @@ def compare(metrics: pd.DataFrame) -> pd.DataFrame:
 def paired_tests(metrics: pd.DataFrame, test_share: float, tested: Sequence[str]) -> pd.DataFrame:
     """Compare all pairs of models on the ``tested`` calibrated test metrics by the corrected resampled t-test.
 
-    Returns metric, model_a, model_b, difference (a minus b, mean over folds), ci_low, ci_high, p_value,
-    folds. ``test_share`` is test records per training record. Folds share training records, so the variance
-    of the mean is (1/k + n_test/n_train) times that of the differences (Nadeau & Bengio 2003). Interval and
-    p are NaN for fewer than two common folds; where every fold has the same difference p is 1 or 0.
+    Returns ``TEST_COLUMNS``: test (folds), metric, model_a, model_b, difference (a minus b, mean over folds), ci_low,
+    ci_high, p_value, p_holm (``holm`` over all rows), folds, groups (none). ``test_share`` is test records per
+    training record. Folds share training records, so the variance of the mean is (1/k + n_test/n_train) times that
+    of the differences (Nadeau & Bengio 2003). Interval and p are NaN for fewer than two common folds; where every
+    fold has the same difference p is 1 or 0.
     """
     rows = []
     wanted = (metrics["class"] == "all") & (metrics["split"] == "test") & (metrics["stage"] == "calibrated")
@@ -93,9 +98,25 @@ def paired_tests(metrics: pd.DataFrame, test_share: float, tested: Sequence[str]
         wide = chosen.pivot(index="fold", columns="model", values="value")
         for a, b in combinations([m for m in models if m in wide], 2):
             difference = (wide[a] - wide[b]).dropna().to_numpy()
-            rows.append([metric, a, b, *corrected_t(difference, test_share), len(difference)])
-    columns = ["metric", "model_a", "model_b", "difference", "ci_low", "ci_high", "p_value", "folds"]
-    return pd.DataFrame(rows, columns=columns)
+            rows.append(["folds", metric, a, b, *corrected_t(difference, test_share), len(difference), np.nan])
+    return with_holm(pd.DataFrame(rows, columns=[column for column in TEST_COLUMNS if column != "p_holm"]))
+
+
+def with_holm(tests: pd.DataFrame) -> pd.DataFrame:
+    """Return tests of one kind with p_holm, in the order of ``TEST_COLUMNS``."""
+    return tests.assign(p_holm=holm(tests["p_value"].to_numpy(dtype=float)))[TEST_COLUMNS]
+
+
+def holm(p: np.ndarray) -> np.ndarray:
+    """Return p values (n,) corrected for their number, so that any false alarm at all has the stated chance.
+
+    Holm (1979): the i-th smallest of m times m - i + 1, never below the one before it, at most 1. NaN is no test.
+    """
+    corrected = np.full(len(p), np.nan)
+    order = np.argsort(p)[: int((~np.isnan(p)).sum())]
+    steps = p[order] * np.arange(len(order), 0, -1)
+    corrected[order] = np.minimum(np.maximum.accumulate(steps), 1.0)
+    return corrected
 
 
 def tested_per_trained(folds: str | Path) -> float:

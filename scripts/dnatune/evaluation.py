@@ -13,11 +13,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from dnatune import prediction_sets
 from dnatune.comparison import METRIC_COLUMNS
 from dnatune.metrics import (
     RECALL_GRID,
     confusions,
     evaluate,
+    outcomes,
     rank_classes,
     reliability,
     top_choices,
@@ -51,7 +53,9 @@ def evaluate_fold(
     none. Per-class rows are given for test only. With ranks there are also their figures (``rank_metrics``), and
     those of unknown records at them. ``curves`` holds, for test, reliability_raw and
     reliability_calibrated (15, 3: count, mean confidence, accuracy), pr_recall (m,), pr_precision_raw and
-    pr_precision_calibrated (interpolated precision, averaged over present classes).
+    pr_precision_calibrated (interpolated precision, averaged over present classes), for one name per sequence
+    tested_id, _group, _label, _predicted, _log_loss and _brier (n,) of the calibrated test records, and where the
+    calibrator has sets of names set_size (n,) and set_asked, their coverage.
     """
     validation, test = scores.part("validation"), scores.part("test")
     calibrator = task.judging.calibrate(validation, settings)
@@ -74,6 +78,13 @@ def evaluate_fold(
         predicted, top = top_choices(p)
         curves[f"reliability_{stage}"] = reliability(top, predicted == test.label)
         curves[f"pr_precision_{stage}"] = ranking.precision
+        if stage == "calibrated" and test.counts is None:
+            own = {"id": np.asarray(test.id, np.str_), "group": test.group, **outcomes(p, test.label)}
+            curves |= {f"tested_{name}": values for name, values in own.items()}
+        if stage == "calibrated" and calibrator.get("sets", {}).get("shared") is not None:
+            table, curves["set_size"] = prediction_sets.judge(calibrator["sets"], p, test.label, settings.trained)
+            curves["set_asked"] = np.array(settings.set_coverage)
+            tables.append(table.assign(split="test", stage=stage))
         del p
     tables.append(
         unknown_figures(scores.part("unknown"), lambda logits: task.judging.calibrated(calibrator, logits), settings)

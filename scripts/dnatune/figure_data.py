@@ -16,6 +16,7 @@ from dnatune import (
     figures_multilabel,
     figures_ranks,
     figures_regression,
+    figures_sets,
     figures_token,
     report_files,
     report_ranks,
@@ -162,6 +163,9 @@ DRAWN: Mapping[str, Callable[[FigureData], Figure]] = {
     "learning_curves": lambda data: figures_models.learning_curves(data.history, data.colors, data.task),
     "precision_recall": lambda data: figures_models.precision_recall(data.curves[0], data.colors),
     "reliability": lambda data: figures_models.reliability(data.curves[1], data.colors),
+    "prediction_sets": lambda data: figures_sets.prediction_sets(
+        data.metrics, data.best_curves, data.best, data.colors
+    ),
     "confusions": lambda data: figures.confusions(data.fold_table("confusions"), data.colors, CONFUSIONS_SHOWN),
     "per_class_f1_vs_size": _per_class,
     "label_balance": lambda data: figures.class_balance(data.balance, data.colors),

@@ -90,6 +90,12 @@ def load_fold(records: str | Path, folds: str | Path, label_map: str | Path, fol
     return FoldData(ids=ids, labels=labels, classes=classes, groups=groups, unknown=unknown, **parts)
 
 
+def trained_records(records: str | Path, folds: str | Path, label_map: str | Path, fold: int, task: Task) -> np.ndarray:
+    """Return how many records of each class (classes,) a fold is trained on, for a task of classes."""
+    data = load_fold(records, folds, label_map, fold, task)
+    return np.bincount(data.labels[data.train], minlength=len(data.classes))
+
+
 def class_names(label_map: str | Path) -> list[str]:
     """Return the class names of a label map in the order of their ids."""
     label2id = read_json(label_map)["label2id"]

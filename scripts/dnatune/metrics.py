@@ -179,6 +179,17 @@ def top_choices(probabilities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return predicted, probabilities[np.arange(len(predicted)), predicted]
 
 
+def outcomes(probabilities: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
+    """Return how each record came off: label, predicted, log_loss (nats) and brier, all (n,); see ``evaluate``."""
+    made = _decide(probabilities, labels)
+    return {
+        "label": labels.astype(np.int32),
+        "predicted": made.predicted.astype(np.int32),
+        "log_loss": -np.log(np.clip(made.truth, EPSILON, 1 - EPSILON)),
+        "brier": made.squares - 2 * made.truth + 1,
+    }
+
+
 def confusions(predicted: np.ndarray, labels: np.ndarray, class_names: Sequence[str]) -> pd.DataFrame:
     """Return truth, predicted, count and share (of the truth's records), wrong pairs only, most frequent
     first; pairs of equal count stand in order of share, then of names."""

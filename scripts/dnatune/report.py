@@ -18,7 +18,7 @@ import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from dnatune import report_files, report_tables, report_words
+from dnatune import report_files, report_tables, report_words, report_words_differences, report_words_sets
 from dnatune.report_contents import FIGURES, SECTIONS
 from dnatune.report_words import Estimate
 from dnatune.tasks.base import Task
@@ -191,9 +191,11 @@ def render(run: Run, template: str | Path, css: str | Path, js: str | Path) -> s
         calibration_notes=report_tables.notes(run.calibrations),
         checks=report_files.audit_checks(run.audit, run.task.classes),
         paired=run.paired.to_dict("records"),
+        set_words=report_words_sets.sentences_of(run),
         unknown_words=report_words.unknowns_sentence(_of(run.unknowns, run.best)) if len(run.unknowns) else "",
         unknowns=run.unknowns.to_dict("records"),
         metric=run.words,
+        verdict=report_words_differences.verdict,
         glossary=_glossary(run),
         **run.task.report.section_words(run),
         versions=versions(run),

@@ -11,6 +11,7 @@ FIGURES = {
     "learning_curves": "Learning curves with the train-validation gap",
     "precision_recall": "Precision-recall curves on the test parts",
     "reliability": "Reliability before and after calibration",
+    "prediction_sets": "Sets of names: is the promise kept, and how long are they",
     "confusions": "The most frequent confusions",
     "per_class_f1_vs_size": "F1 of each class against its size",
     "label_balance": "Records of each label",
@@ -39,6 +40,7 @@ SECTIONS = {
     for section in (
         Section("precision_recall", "Precision and recall"),
         Section("reliability", "Reliability"),
+        Section("sets", "Sets of names"),
         Section("classes", "Each class"),
         Section("confusions", "Confusions"),
         Section("ranks", "Ranks"),

@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from dnatune import report_words_regression
+from dnatune import report_words_differences, report_words_regression, report_words_sets
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ METRICS: dict[str, Metric] = {
 }
 
 
-METRICS |= report_words_regression.metrics(Metric)
+METRICS |= report_words_regression.metrics(Metric) | report_words_sets.metrics(Metric)
 
 
 def metric(name: str) -> Metric:
@@ -240,8 +240,11 @@ def certainty_sentence(raw: Estimate, calibrated: Estimate, log_loss: Estimate, 
 
 
 def paired(tests: pd.DataFrame, name: str, model: str, other: str) -> pd.Series | None:
-    """Return the paired test of ``model`` minus ``other`` on a metric, turned round where needed, or None."""
-    mine = tests[tests["metric"] == name]
+    """Return the paired test of ``model`` minus ``other`` on a metric, turned round where needed, or None.
+
+    Over sequences where there is one, else over folds.
+    """
+    mine = report_words_differences.deciding(tests[tests["metric"] == name])
     straight = mine[(mine["model_a"] == model) & (mine["model_b"] == other)]
     if len(straight):
         return straight.iloc[0]
@@ -276,7 +279,7 @@ def baseline_sentence(
         best = (max if words.more_is_better else min)(sorted(rivals), key=lambda rival: rivals[rival])
         ahead = (own[name].mean - rivals[best]) * (1 if words.more_is_better else -1)
         row = paired(tests, name, model, best)
-        p = float(row["p_value"]) if row is not None else math.nan
+        p = float(row.get("p_holm", row["p_value"])) if row is not None else math.nan
         values = f"{number(own[name].mean)} against {number(rivals[best])}"
         small = "p < 0.001" if p < 0.001 else f"p = {p:.2g}"
         evidence = small if math.isfinite(p) else "no test possible"
@@ -285,7 +288,7 @@ def baseline_sentence(
             verdict = f"the model beats {best}" if ahead > 0 else f"{best} beats the model"
         elif math.isfinite(p):
             who, whom = ("the model", best) if ahead > 0 else (best, "the model")
-            verdict = f"{who} is ahead of {whom}, but not by enough for these folds to be sure"
+            verdict = f"{who} is ahead of {whom}, but not by enough to be sure"
         else:
             verdict = f"the model is {'ahead of' if ahead > 0 else 'behind' if ahead < 0 else 'level with'} {best}"
         behind, before, tested = behind + (ahead < 0), before + (ahead > 0), tested + math.isfinite(p)
@@ -308,7 +311,7 @@ def baseline_sentence(
         head = "Not shown: the strongest baseline, which is simpler and cheaper, is ahead everywhere, if not surely."
     else:
         head = "Not shown: no clear difference from the strongest baseline, which is simpler and cheaper."
-    return Sentence(question, f"{head} {'. '.join(parts)}. (Paired over the same folds.)")
+    return Sentence(question, f"{head} {'. '.join(parts)}. {report_words_differences.how_tested(tests)}")
 
 
 def overfitting_sentence(

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from dnatune.comparison import TEST_COLUMNS
 from dnatune.files import write_json, write_tsv
 
 HOSTILE = '<script>alert(1)</script> & "x"'
@@ -113,12 +114,23 @@ def fold_metrics(model, fold, level, labels, sizes, random) -> list[tuple]:
             rows.append((model, fold, split, stage, "log_loss", "all", loss))
             rows.append((model, fold, split, stage, "brier", "all", 2 * (1 - level) * 0.8))
             rows.append((model, fold, split, stage, "ece", "all", 0.06 if stage == "raw" else 0.012))
+    rows += set_metrics(model, fold, level, random)
     for label, size in zip(labels, sizes, strict=True):
         support = int(size) // 5 or int(random.random() < size / 5)
         values = np.clip(level + random.normal(0, 0.3 / np.sqrt(size), 4), 0, 1)
         rows.append((model, fold, "test", "calibrated", "support", label, support))
         for metric, value in zip(("precision", "recall", "f1", "pr_auc"), values, strict=True):
             rows.append((model, fold, "test", "calibrated", metric, label, value if support else np.nan))
+    return rows
+
+
+def set_metrics(model, fold, level, random) -> list[tuple]:
+    """Return the rows of sets of names: kept for common classes, a little short for rare ones."""
+    rows = []
+    for name, off in (("all", 0.0), ("rare classes", -0.06), ("common classes", 0.01)):
+        values = {"set_coverage": np.clip(0.91 + off + random.normal(0, 0.015), 0, 1), "set_size": 4 - 3 * level}
+        values |= {"set_size_median": 1.0, "set_single": level, "set_records": 40.0}
+        rows += [(model, fold, "test", "calibrated", metric, name, value) for metric, value in values.items()]
     return rows
 
 
@@ -132,10 +144,11 @@ def write_fold(folder: Path, kind, model, fold, level, labels, random) -> None:
         run |= {"gap": 0.021 + 0.001 * fold, "device": "cpu", "samples_per_second": 55.5}
         write_tsv(folder / "history.tsv", history(level, fold))
     write_json(folder / "run.json", run)
-    write_json(folder / "calibration.json", {"method": "temperature", "candidates": {"temperature": 0.2}})
+    sets = {"coverage": 0.9, "shared": 0.1, "own": {}}
+    write_json(folder / "calibration.json", {"method": "temperature", "candidates": {"temperature": 0.2}, "sets": sets})
     recall = np.linspace(0, 1, 51)
     confidence = (np.arange(15) + 0.5) / 15
-    stored = {"pr_recall": recall}
+    stored = {"pr_recall": recall, "set_asked": np.array(0.9), "set_size": random.geometric(max(level, 0.05), 50)}
     for stage, off in (("raw", 0.12), ("calibrated", 0.02)):
         accuracy = np.clip(confidence - off + random.normal(0, 0.03, 15), 0, 1)
         stored[f"pr_precision_{stage}"] = np.clip(1 - (1 - level) * 4 * recall**6, 0, 1)
@@ -166,7 +179,7 @@ def history(level: float, fold: int) -> pd.DataFrame:
 
 
 def write_comparison(root: Path, metrics: pd.DataFrame) -> None:
-    """Write comparison.tsv and paired_tests.tsv; one fold gives no interval and no test."""
+    """Write comparison.tsv and paired_tests.tsv; one fold gives no interval and no test over folds."""
     average = metrics[metrics["class"] == "all"]
     keys = ["model", "split", "stage", "metric"]
     table = average.groupby(keys, sort=False)["value"].agg(mean="mean", sd="std", folds="size").reset_index()
@@ -181,7 +194,10 @@ def write_comparison(root: Path, metrics: pd.DataFrame) -> None:
         for i, a in enumerate(names):
             for b in names[i + 1 :]:
                 difference = mean[a] - mean[b]
-                rows.append((metric, a, b, difference, difference - 0.01, difference + 0.01, 0.004, 5))
-    columns = ["metric", "model_a", "model_b", "difference", "ci_low", "ci_high", "p_value", "folds"]
+                ends = (difference - 0.01, difference + 0.01)
+                rows.append(("folds", metric, a, b, difference, *ends, 0.004, 0.03, 5, ""))
+                if metric != "pr_auc_macro":
+                    rows.append(("sequences", metric, a, b, difference, *ends, 0.001, 0.02, 5, 300))
     folds = metrics["fold"].nunique()
-    write_tsv(root / "paired_tests.tsv", pd.DataFrame(rows if folds > 1 else [], columns=columns))
+    table = pd.DataFrame(rows, columns=TEST_COLUMNS)
+    write_tsv(root / "paired_tests.tsv", table if folds > 1 else table[table["test"] == "sequences"])

@@ -112,7 +112,7 @@ def test_a_hostile_label_is_shown_and_never_run(html):
 def test_the_answer_comes_before_anything_else(html):
     order = [html.index(f'id="{name}"') for name in (
         "answer", "data", "balance", "leakage", "models", "learning", "precision_recall", "reliability",
-        "classes", "confusions", "time", "made-with", "glossary")]  # fmt: skip
+        "sets", "classes", "confusions", "time", "made-with", "glossary")]  # fmt: skip
     assert order == sorted(order)
 
 
@@ -271,7 +271,7 @@ def test_known_unknowns_are_shown_when_given(run):
 
 def test_tables_written_beside_the_report(run):
     tables = report.tables(run)
-    assert set(tables) == {"models", "per_class", "removed_reasons", "confusions", "time_and_memory"}
+    assert set(tables) == {"models", "per_class", "removed_reasons", "confusions", "sets", "time_and_memory"}
     assert tables["removed_reasons"]["records"].tolist() == [2, 1]
     assert set(tables["models"]["kind"]) == {"language model", "baseline"}
     assert {"run.json", "benchmark"} == set(tables["time_and_memory"]["source"])

@@ -117,10 +117,15 @@ def test_fixed_names_and_columns(finished):
         "folds/folds.tsv": ["fold", "id", "role"],
         "metrics.tsv": ["model", "fold", "split", "stage", "metric", "class", "value"],
         "comparison.tsv": ["model", "split", "stage", "metric", "mean", "sd", "ci_low", "ci_high", "folds"],
+        "paired_tests.tsv": [
+            *("test", "metric", "model_a", "model_b", "difference", "ci_low", "ci_high", "p_value", "p_holm"),
+            *("folds", "groups"),
+        ],
         "records/removed.tsv": ["id", "reason", "detail"],
     }
     for name, wanted in columns.items():
         assert list(table(results / name).columns) == wanted, name
+    assert set(table(results / "paired_tests.tsv")["test"]) == {"folds", "sequences"}
     labels = json.loads((results / "labels/label_map.json").read_text())
     assert labels["label2id"] == {name: i for i, name in enumerate(sorted(SPECIES))}
     assert labels["id2label"] == {str(i): name for i, name in enumerate(sorted(SPECIES))}
@@ -354,7 +359,7 @@ print([model.config.id2label[i] for i in range(5)], tuple(logits.shape), bool(lo
 def test_predictions_are_calibrated_probabilities_in_order(given_split):
     names = table(given_split.results / "predictions/new.tsv")
     assert list(names.columns[:3]) == ["id", "label", "probability"]
-    assert {"top_5", "length", "windows"} <= set(names.columns)
+    assert {"top_5", "set", "set_size", "length", "windows"} <= set(names.columns)
     assert list(names["id"]) == [record.id for record in QUERY]
     assert list(names["length"]) == [len(record.sequence) for record in QUERY]
     assert pd.isna(names["label"][0]) and "shorter than" in names["note"][0]
@@ -367,6 +372,8 @@ def test_predictions_are_calibrated_probabilities_in_order(given_split):
         assert row.label == labels[0]
         assert row.probability == pytest.approx(values[0], abs=1e-4)
         assert row.windows == 1
+        if pd.notna(row.set):  # none where validation is too small
+            assert row.set.split("; ") == labels[: int(row.set_size)]
 
 
 def test_predictions_go_as_deep_as_they_are_sure(given_split):

@@ -5,6 +5,8 @@ rule evaluate:
     input:
         scores="<results>/{kind}/{predictor}/fold_{fold}/scores.npz",
         label_map="<results>/labels/label_map.json",
+        records="<results>/records/records.parquet",
+        folds="<results>/folds/folds.tsv",
     output:
         **{name: f"<results>/{{kind}}/{{predictor}}/fold_{{fold}}/{name}.tsv" for name in TASK.fold_tables},
         metrics="<results>/{kind}/{predictor}/fold_{fold}/metrics.tsv",
@@ -25,11 +27,12 @@ rule evaluate:
         model="{predictor}",
         fold="{fold}",
         calibration=config["calibration"],
+        sets=config["sets"],
         metrics=config["metrics"],
         rank_threshold=config["taxonomy"]["threshold"],
         seed=config["seed"],
         task=TASK_NAMED,
-        code=code("evaluate_fold.py", "judging"),
+        code=code("evaluate_fold.py", "labels", "judging"),
     message:
         "Calibrating and evaluating {wildcards.predictor} on fold {wildcards.fold}"
     script:
@@ -39,6 +42,7 @@ rule evaluate:
 rule compare:
     input:
         metrics=fold_files("metrics.tsv", [*TRAINED, *BASELINES]),
+        curves=fold_files("curves.npz", [*TRAINED, *BASELINES]),
         folds="<results>/folds/folds.tsv",
     output:
         metrics="<results>/metrics.tsv",
@@ -57,6 +61,7 @@ rule compare:
         runtime=lambda wildcards, attempt: 30 * attempt,
     params:
         task=TASK_NAMED,
+        seed=config["seed"],
         code=code("compare_models.py"),
     message:
         "Comparing all models and baselines over the folds"

@@ -67,6 +67,7 @@ rule package:
         light=config["packaging"]["light"],
         calibration=config["calibration"],
         rank_threshold=config["taxonomy"]["threshold"],
+        sets=config["sets"],
         task=TASK_NAMED,
         code=code("package_model.py", "judging"),
     message:

@@ -50,7 +50,8 @@ class Described:
 @dataclass(frozen=True)
 class EvaluationSettings:
     """``calibration`` method, its ``cv_folds`` and the ``coverage`` of intervals, ``top_k``, and the run's ``seed``;
-    the ``taxonomy`` above the labels, and the ``rank_threshold`` that the probability of a taxon has to reach."""
+    the ``taxonomy`` above the labels, and the ``rank_threshold`` that the probability of a taxon has to reach;
+    ``set_coverage`` of sets of names, and ``trained``, the fold's training records of each class (classes,) or None."""
 
     calibration: str = "auto"
     cv_folds: int = 5
@@ -59,6 +60,8 @@ class EvaluationSettings:
     coverage: float = 0.9
     taxonomy: Taxonomy | None = None
     rank_threshold: float = 0.8
+    set_coverage: float = 0.9
+    trained: np.ndarray | None = None
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from dnatune import calibration, rank_calibration
+from dnatune import calibration, prediction_sets, rank_calibration
 from dnatune.evaluation import Evaluation, evaluate_fold
 from dnatune.rank_predictions import qiime_table, rank_columns
 from dnatune.scores import Scores
@@ -25,7 +25,8 @@ class ClassJudging(Judging):
         return evaluate_fold(scores, names, model, fold, self.task, settings)
 
     def calibrate(self, validation: Scores, settings: EvaluationSettings) -> dict[str, Any]:
-        """Fit temperature, Platt or isotonic calibration; then, where there are ranks, that of every rank."""
+        """Fit temperature, Platt or isotonic calibration, that of every rank where there are ranks, and the thresholds
+        of sets of names."""
         calibrator = calibration.fit(
             settings.calibration,
             validation.logits,
@@ -40,6 +41,9 @@ class ClassJudging(Judging):
             calibrator["ranks"] = rank_calibration.fit(
                 settings.taxonomy, *fitted_on, settings.rank_threshold, adjust=adjust
             )
+        calibrator["sets"] = prediction_sets.fit(
+            calibrator["method"], validation, settings.set_coverage, settings.seed, settings.cv_folds
+        )
         return calibrator
 
     def calibrated(self, calibrator: dict[str, Any], scores: np.ndarray) -> np.ndarray:
@@ -50,7 +54,8 @@ class ClassJudging(Judging):
     def predictions(
         self, predicted: np.ndarray, lengths: np.ndarray, names: Sequence[str], calibrator: dict[str, Any], top_k: int
     ) -> pd.DataFrame:
-        """Return label, probability and the top k; with ranks also a taxon of each rank and the deepest sure one."""
+        """Return label, probability, the top k, the set of names with its size; with ranks also a taxon of each rank
+        and the deepest sure one."""
         k = min(top_k, len(names))
         best = np.argsort(-predicted, axis=1, kind="stable")[:, :k]
         values = np.take_along_axis(predicted, best, axis=1)
@@ -61,6 +66,8 @@ class ClassJudging(Judging):
         table = pd.DataFrame(
             {"label": [names[c] for c in best[:, 0]], "probability": values[:, 0], f"top_{top_k}": listed}
         )
+        if "sets" in calibrator:  # a model saved by an earlier version has none
+            table = table.assign(**prediction_sets.columns(calibrator["sets"], predicted, names))
         return table.join(rank_columns(calibrator.get("ranks"), predicted, names))
 
     def other_forms(self, named: pd.DataFrame, calibrator: dict[str, Any]) -> dict[str, pd.DataFrame]:

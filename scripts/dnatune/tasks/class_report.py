@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from dnatune import report_ranks, report_tables, report_words_ranks
+from dnatune import report_ranks, report_tables, report_words_ranks, report_words_sets
 from dnatune.report import Run
 from dnatune.report_answers import classification_answer
 from dnatune.report_words import Sentence
@@ -19,10 +19,12 @@ class ClassReport(Report):
         return classification_answer(run)
 
     def tables(self, run: Run) -> dict[str, pd.DataFrame]:
-        """Return figures of each class and the most frequent confusions of the best model; with ranks theirs too."""
+        """Return figures of each class and the most frequent confusions of the best model, sets of all models, and
+        with ranks theirs too."""
         tables = {
             "per_class": report_tables.per_class(run.metrics, run.balance, run.best),
             "confusions": report_tables.confusions(run.fold_tables["confusions"], run.best),
+            "sets": report_words_sets.table(run.metrics),
         }
         if run.rank_names:
             models = [*run.language_models, *run.baselines]

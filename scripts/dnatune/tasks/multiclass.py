@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, ClassVar
 
-from dnatune.tasks.base import Task
+from dnatune.tasks.base import Card, Task
 
 
 class Multiclass(Task):
@@ -33,7 +33,7 @@ class Multiclass(Task):
     calibrations = ("auto", "none", "temperature", "platt", "isotonic")
     baselines = ("majority", "naive_bayes", "logistic_regression", "vsearch_top_hit", "vector_logistic_regression")
     fold_tables = ("confusions",)
-    report_tables = ("per_class", "confusions")
+    report_tables = ("per_class", "confusions", "sets")
     figures = (
         "class_balance",
         "folds",
@@ -41,10 +41,12 @@ class Multiclass(Task):
         "learning_curves",
         "precision_recall",
         "reliability",
+        "prediction_sets",
         "confusions",
         "per_class_f1_vs_size",
     )
-    sections = ("precision_recall", "reliability", "classes", "confusions", "unknowns")
+    sections = ("precision_recall", "reliability", "sets", "classes", "confusions", "unknowns")
+    card = Card(more=", and gives the set of names that holds the true one as often as was asked (`sets` in that file)")
     parts: ClassVar[Mapping[str, str]] = {
         "labels": "tasks.class_labels:ClassLabels",
         "learning": "tasks.class_learning:ClassLearning",

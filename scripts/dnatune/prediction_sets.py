@@ -1,0 +1,208 @@
+"""Sets of names that hold the true one as often as was asked for: split conformal prediction, class by class.
+
+Takes calibrated probabilities (n, classes) of validation records; gives thresholds, a plain dictionary that goes to
+``calibration.json`` under ``sets``, and with them the set of any record. Sources: Romano, Sesia & Candes (2020),
+"Classification with valid and adaptive coverage", NeurIPS (APS); Vovk, Lindsay, Nouretdinov & Gammerman (2003),
+"Mondrian confidence machine" (thresholds of classes); Lee, Barber & Willett (2023), "Distribution-free inference with
+hierarchical data" (groups).
+
+Measured on the barcodes of docs/benchmarks.md: with the usual u = 1 sets of a sure model hold 7 to 178 names where one
+would do, and the penalty for long sets of RAPS (Angelopoulos et al. 2021) made them no smaller on average.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from dnatune import calibration
+from dnatune.metrics import tidy
+from dnatune.scores import Scores, row_blocks
+
+LOGGER = logging.getLogger("dnatune")
+
+# A class of at most so many training records is called rare, any other common.
+RARE_RECORDS = 5
+# Sums of the same probabilities in another order differ by so much at most.
+ROUNDING = 1e-9
+BLOCK_CELLS = 1_000_000
+GROUPS_OF_CLASSES = ("rare classes", "common classes")
+
+Sets = dict[str, Any]
+
+
+def ranked(p: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the classes of each row of probabilities (n, classes), most probable first, and their scores (n, classes).
+
+    The score of a class is its own probability and that of all classes that are no more probable: 1 for the most
+    probable one, which is thus in every set. It is 1 - s of APS (Romano et al. 2020, eq. 5) with u = 0 in place of its
+    random part, so the same sequence always gets the same set, and summed from the small end, so that thousands of
+    classes with next to nothing keep their order. Equally probable classes have equal scores.
+    """
+    order = np.argsort(-p, axis=1, kind="stable")
+    q = np.take_along_axis(p, order, axis=1)
+    left = np.cumsum(q[:, ::-1], axis=1)[:, ::-1]
+    place = np.zeros(q.shape, dtype=np.int64)
+    place[:, 1:] = np.where(q[:, 1:] < q[:, :-1], np.arange(1, q.shape[1]), 0)
+    np.maximum.accumulate(place, axis=1, out=place)
+    return order, np.take_along_axis(left, place, axis=1) / left[:, :1]
+
+
+def label_scores(p: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Return the score (n,) of each record's own class; see ``ranked``."""
+    found = np.empty(len(labels))
+    for rows in row_blocks(p.shape, cells=BLOCK_CELLS):
+        order, scores = ranked(p[rows])
+        found[rows] = scores[order == labels[rows, None]]
+    return found
+
+
+def groups_needed(coverage: float) -> int:
+    """Return how many groups a threshold needs: with fewer, only the set of all classes could keep the promise."""
+    return math.ceil(coverage / (1 - coverage) - 1e-9)
+
+
+def groups_for_own(coverage: float) -> int:
+    """Return how many groups a class needs for a threshold of its own: so many that it is not its worst one.
+
+    With 9 to 18 groups at a coverage of 0.9 it would be: one wrongly named record among them would put thousands of
+    names into every set.
+    """
+    return math.ceil(2 / (1 - coverage) - 1 - 1e-9)
+
+
+def threshold(scores: np.ndarray, groups: np.ndarray, coverage: float) -> float | None:
+    """Return the largest score t such that the groups' shares of scores >= t add up to (K + 1) ``coverage``.
+
+    ``scores`` and ``groups`` (n,), K distinct groups (Lee, Barber & Willett 2023): each group counts once, however many
+    copies it holds, and the ``+ 1`` is the group of the new record. Without copies it is the ceil((n + 1)
+    coverage)-th largest score. None where K is too small for that.
+    """
+    count, weight = _weights(groups)
+    if count < groups_needed(coverage):
+        return None
+    order = np.argsort(-scores, kind="stable")
+    reached = np.cumsum(weight[order])
+    place = int(np.searchsorted(reached, (count + 1) * coverage - 1e-9))
+    return float(scores[order[min(place, len(order) - 1)]])
+
+
+def _weights(groups: np.ndarray) -> tuple[int, np.ndarray]:
+    """Return the number of groups and what each record (n,) counts: 1 / size of its group."""
+    unique, place, sizes = np.unique(groups, return_inverse=True, return_counts=True)
+    return len(unique), 1.0 / sizes[place]
+
+
+def thresholds(scores: np.ndarray, labels: np.ndarray, groups: np.ndarray, coverage: float) -> Sets:
+    """Return the thresholds that keep the promise ``coverage`` on records like these (n,): a dictionary for JSON.
+
+    ``own``: a threshold for each class with ``groups_for_own`` groups (Mondrian: the promise holds for the class by
+    itself). ``shared``: the one of all other classes, fitted on their records alone, so that it holds for them taken
+    together; fitted on all records where the others have too few. ``shared`` is None, with a ``note``, where even all
+    records are too few: then there are no sets.
+    """
+    class_group = np.unique(np.column_stack([labels, groups]), axis=0)
+    counts = np.bincount(class_group[:, 0].astype(np.int64)) if len(class_group) else np.zeros(0, np.int64)
+    own = {}
+    for label in np.flatnonzero(counts >= groups_for_own(coverage)):
+        mine = labels == label
+        own[str(label)] = threshold(scores[mine], groups[mine], coverage)
+    others = ~np.isin(labels, [int(label) for label in own])
+    shared, of = threshold(scores[others], groups[others], coverage), "other classes"
+    if shared is None:
+        shared, of = threshold(scores, groups, coverage), "all classes"
+    found: Sets = {
+        "coverage": coverage,
+        "records": len(labels),
+        "groups": len(np.unique(groups)),
+        "shared": shared,
+        "shared_from": of,
+        "own": own,
+    }
+    if shared is None:
+        found["note"] = (
+            f"sets that hold {coverage:g} of the true names need {groups_needed(coverage)} distinct validation "
+            f"sequences or clusters, there are {found['groups']}: there are no sets"
+        )
+        LOGGER.warning("Prediction sets: %s.", found["note"])
+    return found
+
+
+def fit(method: str, validation: Scores, coverage: float, seed: int, folds: int) -> Sets:
+    """Return the thresholds from validation scores, to be used with probabilities calibrated by ``method``.
+
+    The calibration is fitted on these very records, so the probabilities it gives them are better than those of new
+    ones, and thresholds from them would promise too much. Therefore each record is scored by a calibration fitted
+    without it and without its group, in ``folds`` parts.
+    """
+    labels, scores = validation.label, np.zeros(len(validation.label))
+    for rows, p in calibration.held_out(method, validation.logits, labels, seed, folds, validation.group):
+        scores[rows] = label_scores(p, labels[rows])
+    return thresholds(scores, labels, validation.group, coverage)
+
+
+def members(sets: Sets, p: np.ndarray) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
+    """Yield, block by block, rows, their sets and the sizes (rows,) of these.
+
+    ``p`` (n, classes) are calibrated probabilities. A block's sets are class ids one after the other, of each row the
+    most probable first. Needs ``shared``.
+    """
+    limits = np.full(p.shape[1], sets["shared"])
+    for label, limit in sets["own"].items():
+        limits[int(label)] = limit
+    limits *= 1 - ROUNDING
+    for rows in row_blocks(p.shape, cells=BLOCK_CELLS):
+        order, scores = ranked(p[rows])
+        inside = scores >= limits[order]
+        yield rows, order[inside], inside.sum(axis=1)
+
+
+def judge(sets: Sets, p: np.ndarray, labels: np.ndarray, trained: np.ndarray | None) -> tuple[pd.DataFrame, np.ndarray]:
+    """Return metrics (metric, class, value) of the sets of test records, and the sizes (n,) of the sets.
+
+    ``p`` (n, classes) calibrated, ``labels`` (n,), ``trained`` (classes,) training records of each class. Metrics:
+    set_coverage, the share of records whose class is in their set; set_size, mean number of names; set_size_median;
+    set_single, the share of sets of one name. Class is all, and with ``trained`` GROUPS_OF_CLASSES with set_records,
+    how many records those are.
+    """
+    hit, sizes = np.zeros(len(labels), dtype=bool), np.zeros(len(labels), dtype=np.int64)
+    for rows, ids, counts in members(sets, p):
+        own = np.repeat(np.arange(rows.start, rows.stop), counts)
+        hit[own[ids == labels[own]]] = True
+        sizes[rows] = counts
+    parts = {"all": np.ones(len(labels), dtype=bool)}
+    if trained is not None:
+        rare = trained[labels] <= RARE_RECORDS
+        parts |= dict(zip(GROUPS_OF_CLASSES, (rare, ~rare), strict=True))
+    tables = []
+    for name, mine in parts.items():
+        if mine.any():
+            found = {
+                "set_coverage": hit[mine].mean(),
+                "set_size": sizes[mine].mean(),
+                "set_size_median": np.median(sizes[mine]),
+                "set_single": (sizes[mine] == 1).mean(),
+                "set_records": mine.sum(),
+            }
+            tables.append(tidy(found).assign(**{"class": name}))
+    return pd.concat(tables, ignore_index=True), sizes
+
+
+def columns(sets: Sets, p: np.ndarray, names: Sequence[str]) -> dict[str, list]:
+    """Return ``set``, the names of each record's set joined by "; ", most probable first, and ``set_size``.
+
+    Empty where there are no sets.
+    """
+    if sets["shared"] is None:
+        return {"set": [""] * len(p), "set_size": pd.array([None] * len(p), dtype="Int64")}
+    joined, sizes = [], []
+    for _, ids, counts in members(sets, p):
+        ends = np.cumsum(counts)
+        joined += ["; ".join(names[i] for i in ids[end - n : end]) for end, n in zip(ends, counts, strict=True)]
+        sizes += counts.tolist()
+    return {"set": joined, "set_size": pd.array(sizes, dtype="Int64")}
