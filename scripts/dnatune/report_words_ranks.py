@@ -53,8 +53,10 @@ def unseen(table: pd.DataFrame, lowest: str) -> str:
         return ""
     own, one = rows[0], _a(lowest)
     are = "is" if round(own["records"]) == 1 else "are"
-    text = f"{counted(round(own['records']), 'sequence')} {are} of {one} the model never saw. {percent(own['named'])} "
-    text += f"of them get the name of {one} all the same, which cannot be right"
+    text = (
+        f"{counted(round(own['records']), 'sequence')} {are} of {one} the model never saw. On average over the folds, "
+    )
+    text += f"{percent(own['named'])} get the name of {one} all the same, which cannot be right"
     sure = f": a high probability does not prove that the {lowest} is one it knows."
     text += sure if own["named"] > 0.2 else "."
     for row in rows[1:]:

@@ -324,7 +324,7 @@ def test_the_section_on_ranks_says_how_deep_names_go(run):
     )
     assert "5.0 % get no name." in text
     assert "10 wrong species names: 8 (80 %) in the right genus and 2 (20 %) wrong at every rank." in text
-    assert "9 sequences are of a species the model never saw. 25.0 % of them get the name of a species" in text
+    assert "9 sequences are of a species the model never saw. On average over the folds, 25.0 % get" in text
     assert "which cannot be right: a high probability does not prove that the species is one it knows." in text
     assert "The genus of 4 sequences is one it knows; 75.0 % are put there." in text
     page = Page(render(ranked))
