@@ -137,7 +137,7 @@ def test_every_way_to_import_is_followed(copy):
 
 
 TRAINS = {"train_fold.py", "refit_model.py"}
-READS_LABELS = {"read_records.py", "map_labels.py", "split_folds.py", "run_baseline.py", *TRAINS}
+READS_LABELS = {"read_records.py", "map_labels.py", "split_folds.py", "run_baseline.py", "evaluate_fold.py", *TRAINS}
 JUDGES = {"evaluate_fold.py", "package_model.py", "name_query.py", "write_report.py"}
 
 
