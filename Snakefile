@@ -13,6 +13,7 @@ if not {"name", "data", "models"} & set(config):
 
 
 include: "workflow/rules/common.smk"
+include: "workflow/rules/resources.smk"
 
 
 pathvars:
@@ -21,6 +22,7 @@ pathvars:
     benchmarks=f"{RUN_FOLDER}/benchmarks",
 
 
+include: "workflow/rules/backbones.smk"
 include: "workflow/rules/data.smk"
 include: "workflow/rules/tokens.smk"
 include: "workflow/rules/train.smk"
@@ -38,6 +40,14 @@ rule all:
     localrule: True
     message:
         "Done: open {input[0]}"
+
+
+rule backbones:
+    input:
+        [manifest_of(settings) for settings in DOWNLOADED.values()],
+    localrule: True
+    message:
+        "Done: nothing more has to be downloaded"
 
 
 rule embed:

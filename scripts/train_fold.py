@@ -5,9 +5,12 @@ from pathlib import Path
 
 import torch
 
+import dnatune.offline  # noqa: F401 (before transformers)
 from dnatune import distributed, files, tuning
+from dnatune.backbones.local_copies import located
 from dnatune.fold_data import load_fold
 from dnatune.fold_training import Job, open_inputs, remove_checkpoints, train_apart, train_on_fold
+from dnatune.hardware import check_card
 from dnatune.job import job
 from dnatune.tasks import task
 
@@ -17,8 +20,10 @@ GPUS = 1 if snakemake.params.settings.get("alone") else snakemake.resources.gpu
 with job(snakemake) as log, distributed.processes(GPUS):
     params, given, made = snakemake.params, snakemake.input, snakemake.output
     torch.set_num_threads(max(1, snakemake.threads // distributed.size()))
+    check_card(snakemake.resources.get("gpu_mem_mb", 0))
     folder, number = Path(params.checkpoints), int(params.fold)
-    training = Job(params.model, params.settings, task(**params.task), params.seed, folder, number, params.code)
+    settings = located(params.settings, given.get("backbone"))
+    training = Job(params.model, settings, task(**params.task), params.seed, folder, number, params.code)
     fold = load_fold(given.records, given.folds, given.label_map, training.fold, training.task)
     log.info("%s, fold %d: %d sequences to train on", training.model, training.fold, len(fold.train))
     inputs = open_inputs(given.tokens, given.get("embeddings"))

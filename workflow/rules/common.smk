@@ -10,6 +10,7 @@ sys.path.insert(0, str(WORKFLOW_FOLDER / "scripts"))
 
 from dnatune import config as configuration
 from dnatune.backbones import folder_version
+from dnatune.backbones.local_copies import manifest_path, on_a_hub
 from dnatune.errors import UserError
 from dnatune.files import fingerprint
 from dnatune.source_version import source_version
@@ -27,6 +28,7 @@ except UserError as mistake:
 for settings in config["models"].values():
     settings["backbone_version"] = folder_version(settings["backbone"])
 
+BACKBONES_FOLDER = str(Path(config["backbones_folder"]).expanduser())
 RUN_FOLDER = f"{config['results_folder']}/{config['name']}"
 TASK_NAMED = task_of(config)
 TASK = task(**TASK_NAMED)
@@ -45,7 +47,22 @@ if len(BASELINES) == len(config["baselines"]["methods"]):
     LEFT_OUT = []
 
 
+def manifest_of(settings):
+    """Manifest of a downloaded backbone: repository, commit and files."""
+    keys = ("backbone", "revision", "trust_remote_code")
+    return str(manifest_path(BACKBONES_FOLDER, *(settings[key] for key in keys)))
+
+
+# Backbones that come from a hub, each once, by the name of the manifest.
+DOWNLOADED = {
+    manifest_of(settings).removeprefix(f"{BACKBONES_FOLDER}/").removesuffix(".json"): settings
+    for settings in config["models"].values()
+    if on_a_hub(settings["backbone"])
+}
+
+
 wildcard_constraints:
+    downloaded="|".join(map(re.escape, DOWNLOADED)) or "none",
     fold=r"\d+",
     model="|".join(map(re.escape, TRAINED)),
     method="|".join(BASELINES) or "none",
@@ -64,22 +81,6 @@ def model_settings(wildcards):
     return {k: v for k, v in TRAINED[wildcards.model].items() if k != "resources"}
 
 
-def model_resource(key):
-    """Resource of a model's training job; memory and time grow with each attempt."""
-    grows = key in ("mem_mb", "runtime")
-    return lambda wildcards, attempt: TRAINED[wildcards.model]["resources"][key] * (attempt if grows else 1)
-
-
-def one_gpu(wildcards):
-    """GPUs of a job that applies a model: one, where its training asks for any."""
-    return min(1, config["models"][wildcards.model]["resources"]["gpu"])
-
-
-def model_threads(wildcards):
-    """CPU threads of a model's training job."""
-    return TRAINED[wildcards.model]["resources"]["threads"]
-
-
 def token_settings(model):
     """What the tokens of a model depend on; models that agree in it share one token set."""
     backbone = {k: TRAINED[model][k] for k in BACKBONE_KEYS}
@@ -92,6 +93,16 @@ TOKEN_SETS = {
     f"{fingerprint(token_settings(m))[:6]}": token_settings(m)
     for m in MODELS
 }
+
+
+def backbone_of(settings):
+    """Manifest of a model's backbone, where it comes from a hub."""
+    return {"backbone": manifest_of(settings)} if on_a_hub(settings["backbone"]) else {}
+
+
+def model_backbone(wildcards):
+    """Manifest of the backbone of a rule's model, where it comes from a hub."""
+    return backbone_of(TRAINED[wildcards.model])
 
 
 def tokens_of(wildcards):
@@ -182,6 +193,7 @@ def benchmarks_of_jobs():
 
 def reported_config():
     """The configuration as the report shows it: what the results depend on."""
-    shown = {k: v for k, v in config.items() if k not in ("report", "query", "training_environment")}
+    hidden = ("report", "query", "training_environment", "backbones_folder", "gpu_cards")
+    shown = {k: v for k, v in config.items() if k not in hidden}
     models = {m: {k: v for k, v in s.items() if k != "resources"} for m, s in config["models"].items()}
     return {**shown, "models": models}

@@ -3,6 +3,7 @@
 
 rule train:
     input:
+        unpack(model_backbone),
         unpack(embeddings_of),
         records="<results>/records/records.parquet",
         folds="<results>/folds/folds.tsv",
@@ -21,9 +22,11 @@ rule train:
         f"../../envs/train-{config['training_environment']}.yaml"
     threads: model_threads
     resources:
-        mem_mb=model_resource("mem_mb"),
-        runtime=model_resource("runtime"),
-        gpu=model_resource("gpu"),
+        mem_mb=asked("train", "mem_mb"),
+        runtime=asked("train", "runtime"),
+        gpu=model_gpus,
+        gpu_mem_mb=asked("train", "gpu_mem_mb"),
+        gpu_model=card("train"),
     params:
         model="{model}",
         fold="{fold}",
