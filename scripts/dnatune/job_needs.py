@@ -25,7 +25,7 @@ CUDA_GIB = 1.0  # what CUDA takes of a GPU besides tensors
 CARDS = ((14, 23e12), (22, 40e12), (math.inf, 125e12))
 THREAD = 2e10
 STEP_SECONDS = 0.1  # on a GPU a step takes that long however small the model
-SAFETY, AT_LEAST_MINUTES = 1.5, 30
+SAFETY, START_MINUTES = 1.5, 20
 # Operations per parameter and token: forward 2, backward through weights 2 and into them 2, and a second forward
 # with checkpointing (Kaplan et al. 2020, section 2.1).
 FORWARD = 2
@@ -174,7 +174,7 @@ def speed(wanted: dict[str, Any], half: bool, on_gpu: float) -> float:
 
 
 def _needs(processes: int, gpus: int, memory: float, seconds: float, on_gpu: float) -> Needs:
-    minutes = AT_LEAST_MINUTES + SAFETY * seconds / 60
+    minutes = START_MINUTES + SAFETY * seconds / 60
     card = 1.1 * on_gpu / MB + CUDA_GIB * GIB / MB if gpus else 0
     return Needs(_up(memory * processes, 500), _up(minutes, 10), _up(card, 500))
 

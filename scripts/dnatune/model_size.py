@@ -16,6 +16,7 @@ from typing import Any
 
 from dnatune.backbones.local_copies import read_manifest
 from dnatune.backbones.nt_mini_sizes import SIZES, TOKENS
+from dnatune.errors import UserError
 
 UNKNOWN = 500_000_000  # parameters of a backbone of which nothing is known
 IN_A_NAME = re.compile(r"(?<![A-Za-z0-9])(\d+(?:\.\d+)?)([mMbB])(?![A-Za-z0-9])")
@@ -96,14 +97,20 @@ def _folder_size(folder: Path, files: tuple[tuple[str, int], ...]) -> ModelSize:
 
 
 def model_size(settings: dict[str, Any], manifest: str | Path | None = None) -> ModelSize:
-    """Return the size of a model's backbone; of one from a hub by its ``manifest``, or its name where there is none."""
+    """Return the size of a model's backbone; of one from a hub by its ``manifest``, or its name where there is none.
+
+    Files that cannot be read are no error here: the job that loads them says what is wrong.
+    """
     source = settings["backbone"]
     if source.startswith("builtin:"):
         return builtin_size(settings["backbone_config"])
-    if Path(source).is_dir():
-        return folder_size(source)
-    if manifest is not None and Path(manifest).is_file():
-        return folder_size(read_manifest(manifest)[1])
+    try:
+        if Path(source).is_dir():
+            return folder_size(source)
+        if manifest is not None and Path(manifest).is_file():
+            return folder_size(read_manifest(manifest)[1])
+    except (UserError, OSError, ValueError, LookupError, struct.error):
+        pass
     return named_size(source)
 
 

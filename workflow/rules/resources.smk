@@ -14,8 +14,13 @@ def size_of(settings):
 def models_apart(settings):
     """How many models a training job trains one after the other: one, or one for each label or group of labels."""
     label_map = Path(RUN_FOLDER, "labels", "label_map.json")
-    labels = len(read_json(label_map)["label2id"]) if label_map.is_file() else 10
-    return {"labels": labels, "groups": len(config["multilabel"]["groups"])}.get(settings.get("alone"), 1)
+    match settings.get("alone"):
+        case "labels":
+            return len(read_json(label_map)["label2id"]) if label_map.is_file() else 10
+        case "groups":
+            return len(config["multilabel"]["groups"])
+        case _:
+            return 1
 
 
 def needs_of(rule, wildcards):
