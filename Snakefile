@@ -16,6 +16,11 @@ include: "workflow/rules/common.smk"
 include: "workflow/rules/resources.smk"
 
 
+if config["container"]:
+
+    container: config["container"]
+
+
 pathvars:
     results=RUN_FOLDER,
     logs=f"{RUN_FOLDER}/logs",

@@ -166,3 +166,17 @@ def test_importing_the_switch_is_enough(tmp_path):
     switched_on = {"HF_HUB_OFFLINE": "0", "TRANSFORMERS_OFFLINE": "0", "HF_DATASETS_OFFLINE": "0"}
     env = {**os.environ, **switched_on, "PYTHONPATH": str(ROOT / "scripts")}
     assert subprocess.run([sys.executable, "-c", code], env=env, check=False).returncode == 0
+
+
+def test_the_container_installs_what_pyproject_and_constraints_say():
+    definition = (ROOT / "envs" / "dnatune.def").read_text("utf-8")
+    whole = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+    (install,) = re.findall(r"pip install .*--group.*", definition)
+    assert set(re.findall(r"--group (\w+)", install)) == {"workflow", "slurm"} <= set(whole["dependency-groups"])
+    assert "--constraint constraints.txt" in install
+    copied = re.findall(r"^    (\S+) /opt/dnatune/(\S+)$", definition, re.M)
+    assert copied == [("pyproject.toml", "pyproject.toml"), ("constraints.txt", "constraints.txt")]
+    # One Python everywhere, and one pip (the Makefile's).
+    python = {re.search(r"- python =([\d.]+)", path.read_text("utf-8"))[1] for path in ENVIRONMENTS}
+    assert python == set(re.findall(r"^From: python:([\d.]+)-", definition, re.M))
+    assert re.search(r"pip==\S+", definition)[0] in (ROOT / "Makefile").read_text("utf-8")

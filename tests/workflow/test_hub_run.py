@@ -20,8 +20,10 @@ def snakemake(run: Run, hub: str, *arguments: str) -> subprocess.CompletedProces
     """Run Snakemake in an environment that has the hub switched on and somewhere else."""
     env = {**environment(), "HF_HUB_OFFLINE": "0", "TRANSFORMERS_OFFLINE": "0", "HF_ENDPOINT": hub}
     env["HF_HOME"] = str(run.directory / "home")
-    command = run.command("-p", *arguments)
-    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=590, check=False)
+    command = run.command(*arguments)
+    return subprocess.run(
+        command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=590, check=False
+    )
 
 
 def settings_of(run: Run) -> dict:
@@ -31,7 +33,7 @@ def settings_of(run: Run) -> dict:
 
 def test_a_backbone_is_downloaded_once_and_no_other_job_reaches_a_hub(tmp_path: Path) -> None:
     source = write_nt(tmp_path / "source")
-    inputs = write_inputs(tmp_path / "input", simulate(of_each=4))
+    inputs = write_inputs(tmp_path / "input", simulate())
     lora = model("lora", epochs=1)
     lora.pop("backbone_config")
     config = configuration(
@@ -46,13 +48,13 @@ def test_a_backbone_is_downloaded_once_and_no_other_job_reaches_a_hub(tmp_path: 
     targets = [run.file(name) for name in TARGETS]
     with LocalHub({"owner/nt-mini": {"main": source}}) as hub:
         done = snakemake(run, hub.url, "backbones")
-        assert done.returncode == 0, done.stderr[-5000:]
+        assert done.returncode == 0, done.stdout[-5000:]
         assert {"config.json", "vocab.txt", "model.safetensors"} <= set(hub.downloads())
         asked = len(hub.requests)
-        assert "Nothing to be done" in snakemake(run, hub.url, "-n", "backbones").stderr
+        assert "Nothing to be done" in snakemake(run, hub.url, "-n", "backbones").stdout
         # Another project with the same folder.
         other = Run(tmp_path / "other", config)
-        assert "Nothing to be done" in snakemake(other, hub.url, "backbones").stderr
+        assert "Nothing to be done" in snakemake(other, hub.url, "backbones").stdout
         assert len(hub.requests) == asked
     manifest = tmp_path / "shared" / "owner--nt-mini" / "main.json"
     commit = commit_of(source)
@@ -61,13 +63,13 @@ def test_a_backbone_is_downloaded_once_and_no_other_job_reaches_a_hub(tmp_path: 
 
     with Listener() as nobody:
         done = snakemake(run, nobody.url, *targets)
-        assert done.returncode == 0, done.stderr[-5000:]
+        assert done.returncode == 0, done.stdout[-5000:]
         # A forced step takes what lies there; trained models stay as they are.
         before = files_of(run.results / "final")
         done = snakemake(run, nobody.url, "--force", str(manifest))
-        assert done.returncode == 0, done.stderr[-5000:]
+        assert done.returncode == 0, done.stdout[-5000:]
         done = snakemake(run, nobody.url, *targets)
-        assert done.returncode == 0 and files_of(run.results / "final") == before, done.stderr[-5000:]
+        assert done.returncode == 0 and files_of(run.results / "final") == before, done.stdout[-5000:]
         assert nobody.connections == 0
     assert not list((run.directory / "home").rglob("*.safetensors"))
 
@@ -82,4 +84,4 @@ def test_a_backbone_is_downloaded_once_and_no_other_job_reaches_a_hub(tmp_path: 
     weights.write_bytes(weights.read_bytes()[:1000])
     done = snakemake(run, "http://127.0.0.1:9", "--forcerun", "tokens", "--", *targets)
     assert done.returncode != 0
-    assert "has 1000 bytes, expected" in done.stderr
+    assert "has 1000 bytes, expected" in done.stdout

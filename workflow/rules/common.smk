@@ -10,7 +10,6 @@ sys.path.insert(0, str(WORKFLOW_FOLDER / "scripts"))
 
 from dnatune import config as configuration
 from dnatune.backbones import folder_version
-from dnatune.backbones.local_copies import manifest_path, on_a_hub
 from dnatune.errors import UserError
 from dnatune.files import fingerprint
 from dnatune.source_version import source_version
@@ -28,7 +27,6 @@ except UserError as mistake:
 for settings in config["models"].values():
     settings["backbone_version"] = folder_version(settings["backbone"])
 
-BACKBONES_FOLDER = str(Path(config["backbones_folder"]).expanduser())
 RUN_FOLDER = f"{config['results_folder']}/{config['name']}"
 TASK_NAMED = task_of(config)
 TASK = task(**TASK_NAMED)
@@ -39,30 +37,16 @@ TRAINED = {**config["models"], **COMPARED}
 FOLDS = list(range(1 if config["data"]["columns"]["split"] else config["split"]["folds"]))
 PACKAGED = config["packaging"]["models"] or MODELS
 
-# A method that cannot run here is left out and named in the report; with conda its environment brings vsearch.
-VSEARCH = shutil.which("vsearch") or "conda" in str(workflow.deployment_settings.deployment_method).lower()
+# A method that cannot run here is left out and named in the report; conda's environment and the container bring vsearch.
+DEPLOYED = str(workflow.deployment_settings.deployment_method).lower()
+VSEARCH = shutil.which("vsearch") or "conda" in DEPLOYED or (config["container"] and "apptainer" in DEPLOYED)
 LEFT_OUT = ["vsearch_top_hit: vsearch is not installed"] if not VSEARCH else []
 BASELINES = [m for m in config["baselines"]["methods"] if VSEARCH or m != "vsearch_top_hit"]
 if len(BASELINES) == len(config["baselines"]["methods"]):
     LEFT_OUT = []
 
 
-def manifest_of(settings):
-    """Manifest of a downloaded backbone: repository, commit and files."""
-    keys = ("backbone", "revision", "trust_remote_code")
-    return str(manifest_path(BACKBONES_FOLDER, *(settings[key] for key in keys)))
-
-
-# Backbones that come from a hub, each once, by the name of the manifest.
-DOWNLOADED = {
-    manifest_of(settings).removeprefix(f"{BACKBONES_FOLDER}/").removesuffix(".json"): settings
-    for settings in config["models"].values()
-    if on_a_hub(settings["backbone"])
-}
-
-
 wildcard_constraints:
-    downloaded="|".join(map(re.escape, DOWNLOADED)) or "none",
     fold=r"\d+",
     model="|".join(map(re.escape, TRAINED)),
     method="|".join(BASELINES) or "none",
@@ -93,16 +77,6 @@ TOKEN_SETS = {
     f"{fingerprint(token_settings(m))[:6]}": token_settings(m)
     for m in MODELS
 }
-
-
-def backbone_of(settings):
-    """Manifest of a model's backbone, where it comes from a hub."""
-    return {"backbone": manifest_of(settings)} if on_a_hub(settings["backbone"]) else {}
-
-
-def model_backbone(wildcards):
-    """Manifest of the backbone of a rule's model, where it comes from a hub."""
-    return backbone_of(TRAINED[wildcards.model])
 
 
 def tokens_of(wildcards):
@@ -193,7 +167,7 @@ def benchmarks_of_jobs():
 
 def reported_config():
     """The configuration as the report shows it: what the results depend on."""
-    hidden = ("report", "query", "training_environment", "backbones_folder", "gpu_cards")
+    hidden = ("report", "query", "training_environment", "backbones_folder", "gpu_cards", "container")
     shown = {k: v for k, v in config.items() if k not in hidden}
     models = {m: {k: v for k, v in s.items() if k != "resources"} for m, s in config["models"].items()}
     return {**shown, "models": models}
