@@ -13,6 +13,12 @@ if not {"name", "data", "models"} & set(config):
 
 
 include: "workflow/rules/common.smk"
+include: "workflow/rules/resources.smk"
+
+
+if config["container"]:
+
+    container: config["container"]
 
 
 pathvars:
@@ -21,6 +27,7 @@ pathvars:
     benchmarks=f"{RUN_FOLDER}/benchmarks",
 
 
+include: "workflow/rules/backbones.smk"
 include: "workflow/rules/data.smk"
 include: "workflow/rules/tokens.smk"
 include: "workflow/rules/train.smk"
@@ -39,6 +46,14 @@ rule all:
     localrule: True
     message:
         "Done: open {input[0]}"
+
+
+rule backbones:
+    input:
+        [manifest_of(settings) for settings in DOWNLOADED.values()],
+    localrule: True
+    message:
+        "Done: nothing more has to be downloaded"
 
 
 rule embed:

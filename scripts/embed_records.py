@@ -5,8 +5,11 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import torch
 
+import dnatune.offline  # noqa: F401 (before transformers)
 from dnatune import files
+from dnatune.backbones.local_copies import located
 from dnatune.embedding import embedder, write_embeddings
+from dnatune.hardware import check_card
 from dnatune.job import job
 from dnatune.tasks import task
 from dnatune.tokens import TokenTable
@@ -14,7 +17,8 @@ from dnatune.tokens import TokenTable
 with job(snakemake) as log:
     params, given = snakemake.params, snakemake.input
     torch.set_num_threads(snakemake.threads)
-    settings = {**params.settings, "head": task(**params.task).head()}
+    check_card(snakemake.resources.get("gpu_mem_mb", 0))
+    settings = {**located(params.settings, given.get("backbone")), "head": task(**params.task).head()}
     model = embedder(settings, params.seed, params.pooling, given.get("saved"))
     ids = pq.read_table(given.records, columns=["id"])["id"].combine_chunks()
     pad_id = files.read_json(Path(given.tokens) / "tokens.json")["pad_id"]

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import torch
 
+import dnatune.offline  # noqa: F401 (before transformers)
 from dnatune import files
 from dnatune.job import job
 from dnatune.prediction import SavedModel, prediction_tables

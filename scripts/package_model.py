@@ -4,7 +4,9 @@ from pathlib import Path
 
 import pandas as pd
 
+import dnatune.offline  # noqa: F401 (before transformers)
 from dnatune import files
+from dnatune.backbones.local_copies import located
 from dnatune.fold_data import class_names
 from dnatune.job import job
 from dnatune.model_card import card
@@ -18,7 +20,7 @@ with job(snakemake) as log:
     params, given = snakemake.params, snakemake.input
     classes = class_names(given.label_map)
     kind = task(**params.task)
-    settings = {**params.settings, "head": kind.head(classes)}
+    settings = {**located(params.settings, given.get("backbone")), "head": kind.head(classes)}
     package = Package(params.model, settings, params.seed, classes, params.mode, params.light, dict(params.task))
     runs = [files.read_json(path) for path in given.runs]
     wanted = params.calibration

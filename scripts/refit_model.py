@@ -4,9 +4,12 @@ from pathlib import Path
 
 import torch
 
+import dnatune.offline  # noqa: F401 (before transformers)
 from dnatune import distributed, files, tuning
+from dnatune.backbones.local_copies import located
 from dnatune.fold_data import load_fold
 from dnatune.fold_training import Job, open_inputs, remove_checkpoints, train_on_all
+from dnatune.hardware import check_card
 from dnatune.job import job
 from dnatune.packaging import settled_epochs
 from dnatune.progress import ProgressFile
@@ -17,9 +20,11 @@ GPUS = snakemake.resources.gpu
 with job(snakemake) as log, ProgressFile.beside(snakemake.log[0]) as progress, distributed.processes(GPUS):
     params, given, made = snakemake.params, snakemake.input, snakemake.output
     torch.set_num_threads(max(1, snakemake.threads // distributed.size()))
+    check_card(snakemake.resources.get("gpu_mem_mb", 0))
     folder = Path(params.checkpoints)
     kind, minutes = task(**params.task), snakemake.resources.checkpoint_minutes
-    training = Job(params.model, params.settings, kind, params.seed, folder, None, params.code, minutes, progress)
+    settings = located(params.settings, given.get("backbone"))
+    training = Job(params.model, settings, kind, params.seed, folder, None, params.code, minutes, progress)
     epochs = settled_epochs([files.read_json(path) for path in given.runs])
     log.info("%s on all data for %.2f epochs (median of the folds' best)", training.model, epochs)
     # Any fold holds all known records; its roles are joined again.

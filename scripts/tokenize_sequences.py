@@ -1,12 +1,14 @@
 """Turn all sequences into token rows once, for all folds and all models with this tokenizer."""
 
+import dnatune.offline  # noqa: F401 (before transformers)
+from dnatune.backbones.local_copies import located
 from dnatune.job import job
 from dnatune.tokens import TokenSettings, write_tokens
 from dnatune.tuning import backbone_of
 
 with job(snakemake) as log:
     params = snakemake.params
-    encoder = backbone_of(params.backbone).encoder()
+    encoder = backbone_of(located(params.backbone, snakemake.input.get("backbone"))).encoder()
     settings = TokenSettings.of(params.tokens, encoder)
     summary = write_tokens(snakemake.input.records, snakemake.output.tokens, encoder, settings)
     log.info(

@@ -5,9 +5,12 @@ from pathlib import Path
 
 import torch
 
+import dnatune.offline  # noqa: F401 (before transformers)
 from dnatune import distributed, files, tuning
+from dnatune.backbones.local_copies import located
 from dnatune.fold_data import load_fold
 from dnatune.fold_training import Job, open_inputs, remove_checkpoints, train_apart, train_on_fold
+from dnatune.hardware import check_card
 from dnatune.job import job
 from dnatune.progress import ProgressFile
 from dnatune.tasks import task
@@ -18,9 +21,11 @@ GPUS = 1 if snakemake.params.settings.get("alone") else snakemake.resources.gpu
 with job(snakemake) as log, ProgressFile.beside(snakemake.log[0]) as progress, distributed.processes(GPUS):
     params, given, made = snakemake.params, snakemake.input, snakemake.output
     torch.set_num_threads(max(1, snakemake.threads // distributed.size()))
+    check_card(snakemake.resources.get("gpu_mem_mb", 0))
     folder, number = Path(params.checkpoints), int(params.fold)
     kind, minutes = task(**params.task), snakemake.resources.checkpoint_minutes
-    training = Job(params.model, params.settings, kind, params.seed, folder, number, params.code, minutes, progress)
+    settings = located(params.settings, given.get("backbone"))
+    training = Job(params.model, settings, kind, params.seed, folder, number, params.code, minutes, progress)
     fold = load_fold(given.records, given.folds, given.label_map, training.fold, training.task)
     log.info("%s, fold %d: %d sequences to train on", training.model, training.fold, len(fold.train))
     inputs = open_inputs(given.tokens, given.get("embeddings"))

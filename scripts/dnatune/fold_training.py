@@ -19,6 +19,7 @@ import pandas as pd
 import torch
 
 from dnatune import distributed, files, sharding, tuning
+from dnatune.backbones.local_copies import published
 from dnatune.fold_data import FoldData, fold_scores
 from dnatune.hardware import choose_precision, device_name
 from dnatune.inference import score_records
@@ -76,7 +77,7 @@ def training_key(job: Job, inputs: Inputs, data: TrainingData, records_sha256: s
     """Return a hash of everything the training depends on: a stale checkpoint is never picked up."""
     rows = hashlib.sha256(np.concatenate([data.train, [-1], data.validation]).astype(np.int64).tobytes())
     rows.update(as_bytes(data.targets))
-    settings = {key: value for key, value in job.settings.items() if key != "resources"}
+    settings = {key: value for key, value in published(job.settings).items() if key != "resources"}
     shape = [type(inputs).__name__, len(inputs.table), inputs.table.views]
     # The checkpoints of a model that is spread over GPUs have a form of their own.
     spread = sharding.in_use(job.settings["training"])
@@ -204,6 +205,7 @@ def describe(job: Job) -> dict[str, Any]:
         "model": job.model,
         "fold": job.fold,
         "backbone": job.settings["backbone"],
+        "revision": job.settings["revision"],
         "tuning": job.settings["tuning"],
         "device": device_name(),
         "processes": distributed.size(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import resource
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ import torch
 
 from dnatune.errors import UserError
 
+LOGGER = logging.getLogger("dnatune")
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 
 
@@ -67,6 +69,21 @@ def choose_base_precision(asked: str, precision: str) -> str:
 def autocast(device: str, precision: str) -> torch.autocast:
     """Return the context in which a model's forward pass runs in ``precision``."""
     return torch.autocast(device, DTYPES[precision], enabled=precision != "fp32")
+
+
+def check_card(asked_mb: float) -> None:
+    """Log a warning if a GPU here has less memory than the job asked for (MB, the resource ``gpu_mem_mb``)."""
+    if not torch.cuda.is_available():
+        return
+    found = min(torch.cuda.get_device_properties(i).total_memory for i in range(torch.cuda.device_count())) / 1e6
+    if found < asked_mb:
+        LOGGER.warning(
+            "Warning: this job is estimated to take %.0f MB of GPU memory, and the %s here has %.0f MB; if that "
+            "runs out, halve training.batch_size and double gradient_accumulation, or set gradient_checkpointing.",
+            asked_mb,
+            device_name(),
+            found,
+        )
 
 
 def _cpu_computes_bf16() -> bool:

@@ -15,6 +15,7 @@ import torch
 from transformers import PreTrainedModel
 
 from dnatune import files, tuning
+from dnatune.backbones.local_copies import published
 from dnatune.backbones.modeling_ensemble import (
     EnsembleConfig,
     EnsembleForSequenceClassification,
@@ -109,7 +110,7 @@ def write_package(
         "model": package.model,
         "mode": package.mode,
         "task": package.task,
-        "settings": package.settings,
+        "settings": published(package.settings),
         "seed": package.seed,
         "precision": runs[0]["precision"],
         "tokens": tokens,
@@ -140,7 +141,8 @@ def write_light(
         adapter = weights[chosen]
         files.copy_folder(adapter, folder)
         tokenizer.save_pretrained(folder)
-        files.write_json(folder / "settings.json", {**vars(package), "label2id": model.config.label2id})
+        made = {**vars(package), "settings": published(package.settings), "label2id": model.config.label2id}
+        files.write_json(folder / "settings.json", made)
         (folder / "README.md").write_text(LIGHT, "utf-8")
     else:
         save_model(model, tokenizer, folder, torch.bfloat16)

@@ -19,7 +19,7 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 
 from dnatune import quantisation
 from dnatune.adapters import peft_library
-from dnatune.backbones import find_backbone
+from dnatune.backbones import find_backbone, local_copies
 from dnatune.backbones.base import Backbone, head_modules
 from dnatune.backbones.modeling_heads import make_head
 from dnatune.errors import UserError
@@ -52,8 +52,10 @@ class Tuning:
 
 
 def backbone_of(settings: dict[str, Any]) -> Backbone:
-    """Return the backbone entry that a model's settings name."""
-    backbone = find_backbone(settings["backbone"], settings["revision"], settings["trust_remote_code"])
+    """Return the backbone entry that a model's settings name, read from the folder it was downloaded to if any."""
+    folder = settings.get(local_copies.FOLDER)
+    source, revision = (folder, None) if folder else (settings["backbone"], settings["revision"])
+    backbone = find_backbone(source, revision, settings["trust_remote_code"])
     return backbone.with_config(settings["backbone_config"]) if settings["backbone_config"] else backbone
 
 

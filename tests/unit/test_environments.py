@@ -1,7 +1,10 @@
 """The conda environments hold what their rules' scripts and task parts import, with the versions of pyproject.toml."""
 
 import ast
+import importlib.metadata
+import os
 import re
+import subprocess
 import sys
 import tomllib
 from pathlib import Path
@@ -16,13 +19,15 @@ from rules_read import rule_scripts
 ROOT = Path(__file__).parents[2]
 SCRIPTS = sorted((ROOT / "scripts").glob("*.py"))
 ENVIRONMENTS = sorted((ROOT / "envs").glob("*.yaml"))
-# Import name -> distribution, and conda name -> distribution, where they differ. The last two are hard
+# Import name -> distribution, and conda name -> distribution, where they differ. From tokenizers on they are hard
 # dependencies of transformers and jinja2, which choose their versions.
 DISTRIBUTION = {
     "sklearn": "scikit-learn",
     "Bio": "biopython",
     "yaml": "pyyaml",
     "tokenizers": "transformers",
+    "huggingface_hub": "transformers",
+    "httpx": "transformers",
     "markupsafe": "jinja2",
 }
 CONDA = {"pytorch-cpu": "torch", "pytorch-gpu": "torch", "matplotlib-base": "matplotlib"}
@@ -69,14 +74,20 @@ def running(tree):
     return nodes
 
 
-def imported(path):
-    """Return the top-level packages outside the standard library and this project that a file imports."""
+def imported_names(path):
+    """Return the top-level names that a file imports."""
     names = set()
     for node in running(ast.parse(path.read_text("utf-8"))):
         if isinstance(node, ast.Import):
             names |= {alias.name.split(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and not node.level:
             names.add(node.module.split(".")[0])
+    return names
+
+
+def imported(path):
+    """Return the packages outside the standard library and this project that a file imports."""
+    names = imported_names(path)
     return {DISTRIBUTION.get(n, n) for n in names if n not in sys.stdlib_module_names and n != "dnatune"}
 
 
@@ -113,3 +124,59 @@ def test_versions_are_those_of_pyproject(environment):
 def test_everything_the_library_imports_is_pinned_in_pyproject():
     needed = {name for path in [*(ROOT / "scripts").rglob("*.py")] for name in imported(path)}
     assert sorted(needed - set(project_pins())) == []
+
+
+def requirements(distribution):
+    """Return the names of the packages that an installed package says it cannot do without."""
+    lines = importlib.metadata.requires(distribution) or []
+    return {re.match(r"[\w.-]+", line)[0].lower().replace("_", "-") for line in lines if "extra ==" not in line}
+
+
+@pytest.mark.parametrize(
+    ("imported_name", "brought_by"),
+    [("tokenizers", "transformers"), ("huggingface-hub", "transformers"), ("httpx", "huggingface-hub")],
+)
+def test_what_is_not_pinned_by_name_is_brought_by_what_is(imported_name, brought_by):
+    assert imported_name in requirements(brought_by)
+
+
+@pytest.mark.parametrize(
+    "path", [path for path in SCRIPTS if path.name not in WITHOUT_RULE], ids=lambda path: path.stem
+)
+def test_only_downloading_may_reach_a_hub(path):
+    # What asks a hub reads its settings when it is imported: each other script with such a library in its reach has to
+    # switch hubs off before it imports anything of ours.
+    asks = {"transformers", "huggingface_hub", "datasets", "peft", "accelerate"}
+    reached = [*reached_modules(path, [f"dnatune.tasks.{name}" for name in TASKS]), path]
+    if path.name == "fetch_backbone.py" or not any(asks & imported_names(file) for file in reached):
+        return
+    imports = [n for n in ast.parse(path.read_text("utf-8")).body if isinstance(n, (ast.Import, ast.ImportFrom))]
+    ours = [n for n in imports if "dnatune" in ast.unparse(n)]
+    assert ast.unparse(ours[0]) == "import dnatune.offline", f"{path.name} begins with {ast.unparse(ours[0])}"
+    before = {name for n in imports[: imports.index(ours[0])] for name in ast.unparse(n).replace(",", " ").split()}
+    assert not asks & {name.split(".")[0] for name in before}
+
+
+def test_importing_the_switch_is_enough(tmp_path):
+    code = (
+        "import sys, dnatune.offline\n"
+        "from huggingface_hub import constants\nfrom transformers.utils import hub\nimport datasets\n"
+        "sys.exit(not (constants.HF_HUB_OFFLINE and hub.is_offline_mode() and datasets.config.HF_HUB_OFFLINE))"
+    )
+    switched_on = {"HF_HUB_OFFLINE": "0", "TRANSFORMERS_OFFLINE": "0", "HF_DATASETS_OFFLINE": "0"}
+    env = {**os.environ, **switched_on, "PYTHONPATH": str(ROOT / "scripts")}
+    assert subprocess.run([sys.executable, "-c", code], env=env, check=False).returncode == 0
+
+
+def test_the_container_installs_what_pyproject_and_constraints_say():
+    definition = (ROOT / "envs" / "dnatune.def").read_text("utf-8")
+    whole = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+    (install,) = re.findall(r"pip install .*--group.*", definition)
+    assert set(re.findall(r"--group (\w+)", install)) == {"workflow", "slurm"} <= set(whole["dependency-groups"])
+    assert "--constraint constraints.txt" in install
+    copied = re.findall(r"^    (\S+) /opt/dnatune/(\S+)$", definition, re.M)
+    assert copied == [("pyproject.toml", "pyproject.toml"), ("constraints.txt", "constraints.txt")]
+    # One Python everywhere, and one pip (the Makefile's).
+    python = {re.search(r"- python =([\d.]+)", path.read_text("utf-8"))[1] for path in ENVIRONMENTS}
+    assert python == set(re.findall(r"^From: python:([\d.]+)-", definition, re.M))
+    assert re.search(r"pip==\S+", definition)[0] in (ROOT / "Makefile").read_text("utf-8")

@@ -1,7 +1,9 @@
 """Profiles: each loads in a dry run, names rules that exist, and asks the scheduler for what jobs need."""
 
 import importlib.util
+import math
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -100,27 +102,33 @@ def test_the_gpu_profile_counts_the_gpus(tmp_path, listed, allowed, expected):
 QUEUED = ("tokens", "embeddings", "train", "refit", "package", "name_query", "baseline", "embed_records")
 
 
-@pytest.mark.skipif(not importlib.util.find_spec("snakemake_executor_plugin_slurm"), reason="no executor plugin")
-def test_sbatch_is_asked_for_what_each_rule_needs(tmp_path):
-    resources = {"threads": 2, "mem_mb": 900, "runtime": 30}
-    models = {
-        "one": {**model(), "resources": resources},
-        "four": {**model(), "resources": {**resources, "threads": 8, "gpu": 4}},
-        "none": {**model("probe"), "resources": {**resources, "gpu": 0}},
-    }
+needs_plugin = pytest.mark.skipif(
+    not importlib.util.find_spec("snakemake_executor_plugin_slurm"), reason="no executor plugin"
+)
+
+
+def prepared(folder: Path, models: dict, **sections) -> Run:
+    """Return a run of ``models``, of which nothing is made yet."""
     config = configuration(
-        write_inputs(tmp_path / "input", simulate(of_each=4)),
+        write_inputs(folder / "input", simulate(of_each=4)),
         models=models,
         packaging={"mode": "refit", "models": list(models)},
         baselines={"methods": ["majority"]},
-        query=str(tmp_path / "input" / "sequences.fasta"),
+        query=str(folder / "input" / "sequences.fasta"),
+        **sections,
     )
-    run = Run(tmp_path / "work", config)
-    targets = ["predictions/sequences.tsv", *(f"baselines/majority/fold_{k}/run.json" for k in range(2))]
-    targets = [run.file(name) for name in (*targets, *(f"vectors/{name}.parquet" for name in models))]
+    return Run(folder / "work", config)
+
+
+def asked(run: Run, targets: list[str], queued: tuple[str, ...], refused: str | None = None, *more: str) -> list:
+    """Return how sbatch is called for the jobs of the rules ``queued``, which lead to ``targets``.
+
+    The cluster refuses the job ``refused`` twice.
+    """
     listed = run.snakemake("--summary", "--nolock", *targets).stdout
     assert "train" in listed, listed
     outputs = [run.directory / line.split("\t")[0] for line in listed.splitlines() if line.startswith("results/")]
+    models = run.config["models"]
     jobs = [f"{kind}/{name}" for kind in ("refit", "package", "vectors", "embeddings") for name in models]
     jobs += [f"{kind}/fold_{k}" for kind in ("baselines/majority", *(f"train/{m}" for m in models)) for k in range(2)]
     jobs += ["predictions/sequences", *(f"tokens/{path.name}" for path in outputs if path.parent.name == "tokens")]
@@ -128,12 +136,13 @@ def test_sbatch_is_asked_for_what_each_rule_needs(tmp_path):
     for path in outputs:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch() if path.suffix else path.mkdir(exist_ok=True)
-    slurm = StubSlurm(tmp_path / "slurm", outputs)
-    slurm.fail("rule_train_wildcards_one_0", 2)
+    slurm = StubSlurm(run.directory.parent / "slurm", outputs)
+    if refused:
+        slurm.fail(refused, 2)
     done = subprocess.run(
         [
             *run.command("--profile", "slurm", "--slurm-init-seconds-before-status-checks", "1", "--latency-wait", "5"),
-            *("--forcerun", *QUEUED, "--allowed-rules", *QUEUED, "--", *targets),
+            *("--forcerun", *queued, "--allowed-rules", *queued, *more, "--", *targets),
         ],
         cwd=ROOT,
         env={**environment(), "PATH": f"{slurm.bin}{os.pathsep}{environment()['PATH']}"},
@@ -143,31 +152,100 @@ def test_sbatch_is_asked_for_what_each_rule_needs(tmp_path):
         check=False,
     )
     assert done.returncode == 0, done.stderr[-5000:]
+    return slurm.submitted()
 
-    def cpu(partition: str, mem: int, minutes: int, threads: int = 1) -> list[str]:
-        return [*sizes(partition, mem, minutes), "--requeue", "--ntasks=1", f"--cpus-per-task={threads}"]
 
-    def gpu(gpus: int, mem: int, minutes: int, threads: int, trains: bool = False) -> list[str]:
-        head = [*sizes("gpu", mem, minutes), "--nodes=1", "--requeue"]
-        tail = [f"--cpus-per-task={threads}", *(["--signal=TERM@120"] if trains else [])]
-        return [*head, *tail, f"--gpus={gpus}"] if gpus else [*head, "--ntasks=1", *tail]
+def sizes(partition: str, mem: int, minutes: int) -> list[str]:
+    return ["--parsable", "--export=ALL", "-p", partition, "-t", str(minutes), "--mem", str(mem)]
 
-    def sizes(partition: str, mem: int, minutes: int) -> list[str]:
-        return ["--parsable", "--export=ALL", "-p", partition, "-t", str(minutes), "--mem", str(mem)]
 
-    asked = {"one": (1, 900, 30, 2), "four": (4, 900, 30, 8), "none": (0, 900, 30, 2)}
-    training = {name: gpu(*needs, trains=True) for name, needs in asked.items()}
-    applying = {name: gpu(min(1, gpus), *rest) for name, (gpus, *rest) in asked.items()}
-    expected = [("rule_name_query_wildcards_sequences", gpu(1, 4000, 120, 1))]
+def cpu(partition: str, mem: int, minutes: int, threads: int = 1) -> list[str]:
+    return [*sizes(partition, mem, minutes), "--requeue", "--ntasks=1", f"--cpus-per-task={threads}"]
+
+
+def gpu(gpus: int | str, mem: int, minutes: int, threads: int) -> list[str]:
+    head = [*sizes("gpu", mem, minutes), "--nodes=1", "--requeue"]
+    tail = [f"--cpus-per-task={threads}"]
+    return [*head, *tail, f"--gpus={gpus}"] if gpus else [*head, "--ntasks=1", *tail]
+
+
+def trains(gpus: int, mem: int, minutes: int, threads: int) -> list[str]:
+    # Told before its time is over, so that it can save a checkpoint.
+    call = gpu(gpus, mem, minutes, threads)
+    place = call.index(f"--cpus-per-task={threads}") + 1
+    return [*call[:place], "--signal=TERM@120", *call[place:]]
+
+
+@needs_plugin
+def test_sbatch_is_asked_for_what_each_rule_needs(tmp_path):
+    resources = {"threads": 2, "mem_mb": 900, "runtime": 30}
+    models = {
+        "one": {**model(), "resources": resources},
+        "four": {**model(), "resources": {**resources, "threads": 8, "gpu": 4}},
+        "none": {**model("probe"), "resources": {**resources, "gpu": 0}},
+        # Nothing said: estimated.
+        "small": model(),
+        "pair": {**model(), "resources": {"gpu": 2}},
+        "frozen": model("probe"),
+        "slow": {**model(epochs=2_000_000), "resources": {"gpu": 0}},
+    }
+    run = prepared(tmp_path, models)
+    targets = ["predictions/sequences.tsv", *(f"baselines/majority/fold_{k}/run.json" for k in range(2))]
+    targets = [run.file(name) for name in (*targets, *(f"vectors/{name}.parquet" for name in models))]
+    calls = asked(run, targets, QUEUED, "rule_train_wildcards_one_0")
+    # By hand: with a few thousand parameters and 14 sequences a process takes its 2000 MB (3500 with CUDA), and half a
+    # GB more at most; half an hour is the shortest. Two GPUs, two processes.
+    said = {"one": (1, 900, 30, 2), "four": (4, 900, 30, 8), "none": (0, 900, 30, 2)}
+    shortest = {"small": (1, 4000, 30, 1), "pair": (2, 7500, 30, 1), "frozen": (1, 2500, 30, 1)}
+    training = {name: trains(*needs) for name, needs in {**said, **shortest}.items()}
+    applying = {name: gpu(min(1, gpus), *rest) for name, (gpus, *rest) in said.items()}
+    applying |= {name: gpu(1, 4000, 30, 1) for name in shortest}
+    applying["slow"] = gpu(0, 2500, 30, 1)
+    expected = [("rule_name_query_wildcards_sequences", gpu(1, 4000, 30, 1))]
     expected += [(f"rule_baseline_wildcards_majority_{k}", cpu("cpu", 4000, 120)) for k in range(2)]
-    expected += [("rule_embeddings_wildcards_none", applying["none"])]
+    expected += [(f"rule_embeddings_wildcards_{name}", applying[name]) for name in ("none", "frozen")]
+    # On one thread of a CPU two million epochs take longer: not by hand, but by the formula.
+    slow = [call for call in calls if re.match("rule_(train|refit)_wildcards_slow", call[0])]
+    minutes = slow_minutes(run)
+    assert minutes > 30
+    assert [arguments for _, arguments in slow] == 3 * [trains(0, 2500, minutes, 1)]
     for name in models:
-        expected += [(f"rule_train_wildcards_{name}_{k}", training[name]) for k in range(2)]
-        expected += [(f"rule_refit_wildcards_{name}", training[name])]
+        if name in training:
+            expected += [(f"rule_train_wildcards_{name}_{k}", training[name]) for k in range(2)]
+            expected += [(f"rule_refit_wildcards_{name}", training[name])]
         expected += [(f"rule_embed_records_wildcards_{name}", applying[name])]
-        expected += [(f"rule_package_wildcards_{name}", cpu("cpu", 900, 60))]
+        memory = models[name].get("resources", {}).get("mem_mb", 2500)
+        expected += [(f"rule_package_wildcards_{name}", cpu("cpu", memory, 30))]
     # The two attempts that the cluster refused: the next asks for more memory and time.
-    expected += [("rule_train_wildcards_one_0", gpu(1, 900 * n, 30 * n, 2, True)) for n in (2, 3)]
-    tokens = [call for call in slurm.submitted() if call[0].startswith("rule_tokens")]
-    assert [arguments for _, arguments in tokens] == [cpu("cpu", 4000, 60)]
-    assert sorted(slurm.submitted()) == sorted([*expected, *tokens])
+    expected += [("rule_train_wildcards_one_0", trains(1, 900 * n, 30 * n, 2)) for n in (2, 3)]
+    tokens = [call for call in calls if call[0].startswith("rule_tokens")]
+    assert [arguments for _, arguments in tokens] == [cpu("cpu", 2500, 30)]
+    assert sorted(calls) == sorted([*expected, *tokens, *slow])
+
+
+def slow_minutes(run: Run) -> int:
+    """Return 20 minutes, and one and a half times the operations on a thread of 2e10 a second, in whole tens."""
+    text = (run.directory.parent / "input" / "sequences.fasta").read_text()
+    records = [part.split("\n", 1)[1].replace("\n", "") for part in text.split(">")[1:]]
+    sizes = run.config["models"]["slow"]["backbone_config"]
+    width, layers = sizes["hidden_size"], sizes["num_hidden_layers"]
+    parameters = layers * (4 * width**2 + 2 * width * sizes.get("intermediate_size", 4 * width))
+    mean = sum(map(len, records)) / len(records)
+    # Forward and backward of two million epochs; scores of 10 + 10 % after each, then of 10 and 50 % in six frames.
+    passes = 6 * 2_000_000 + 2 * (0.2 * 2_000_000 + 6 * (0.1 + 1 / 2))
+    seconds = len(records) * (mean / 6 + 2) * parameters * passes / 2e10
+    return math.ceil((20 + 1.5 * seconds / 60) / 10) * 10
+
+
+@needs_plugin
+def test_the_cluster_is_asked_for_the_smallest_card_that_is_enough(tmp_path):
+    models = {
+        "small": model(),
+        "large": {**model(), "resources": {"gpu_mem_mb": 30_000, "gpu": 2}},
+        "none": {**model(), "resources": {"gpu": 0}},
+    }
+    run = prepared(tmp_path, models, gpu_cards={"a100": 80_000, "t4": 15_000})
+    targets = [run.file(f"models/{name}/fold_0/run.json") for name in models]
+    found = dict(asked(run, targets, ("train",)))
+    cards = [[a for a in found[f"rule_train_wildcards_{name}_0"] if a.startswith("--gpus")] for name in models]
+    assert cards == [["--gpus=t4:1"], ["--gpus=a100:2"], []]

@@ -38,8 +38,9 @@ TRAINED = {**config["models"], **COMPARED}
 FOLDS = list(range(1 if config["data"]["columns"]["split"] else config["split"]["folds"]))
 PACKAGED = config["packaging"]["models"] or MODELS
 
-# A method that cannot run here is left out and named in the report; with conda its environment brings vsearch.
-VSEARCH = shutil.which("vsearch") or "conda" in str(workflow.deployment_settings.deployment_method).lower()
+# A method that cannot run here is left out and named in the report; conda's environment and the container bring vsearch.
+DEPLOYED = str(workflow.deployment_settings.deployment_method).lower()
+VSEARCH = shutil.which("vsearch") or "conda" in DEPLOYED or (config["container"] and "apptainer" in DEPLOYED)
 LEFT_OUT = ["vsearch_top_hit: vsearch is not installed"] if not VSEARCH else []
 BASELINES = [m for m in config["baselines"]["methods"] if VSEARCH or m != "vsearch_top_hit"]
 if len(BASELINES) == len(config["baselines"]["methods"]):
@@ -63,24 +64,6 @@ def code(script, *parts):
 def model_settings(wildcards):
     """What a training job depends on: all settings of its model but the resources."""
     return {k: v for k, v in TRAINED[wildcards.model].items() if k != "resources"}
-
-
-def model_resource(key):
-    """Resource of a model's training job; memory and time grow with each attempt."""
-    grows = key in ("mem_mb", "runtime")
-    return lambda wildcards, attempt: (TRAINED[wildcards.model]["resources"][key] or 0) * (
-        attempt if grows else 1
-    )
-
-
-def one_gpu(wildcards):
-    """GPUs of a job that applies a model: one, where its training asks for any."""
-    return min(1, config["models"][wildcards.model]["resources"]["gpu"])
-
-
-def model_threads(wildcards):
-    """CPU threads of a model's training job."""
-    return TRAINED[wildcards.model]["resources"]["threads"]
 
 
 def token_settings(model):
@@ -185,6 +168,7 @@ def benchmarks_of_jobs():
 
 def reported_config():
     """The configuration as the report shows it: what the results depend on."""
-    shown = {k: v for k, v in config.items() if k not in ("report", "query", "training_environment")}
+    hidden = ("report", "query", "training_environment", "backbones_folder", "gpu_cards", "container")
+    shown = {k: v for k, v in config.items() if k not in hidden}
     models = {m: {k: v for k, v in s.items() if k != "resources"} for m, s in config["models"].items()}
     return {**shown, "models": models}

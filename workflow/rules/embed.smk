@@ -3,6 +3,7 @@
 
 rule embed_records:
     input:
+        unpack(model_backbone),
         unpack(saved_for_embedding),
         records="<results>/records/records.parquet",
         tokens=tokens_of,
@@ -16,9 +17,11 @@ rule embed_records:
         f"../../envs/train-{config['training_environment']}.yaml"
     threads: model_threads
     resources:
-        mem_mb=model_resource("mem_mb"),
-        runtime=model_resource("runtime"),
+        mem_mb=asked("embed_records", "mem_mb"),
+        runtime=asked("embed_records", "runtime"),
         gpu=one_gpu,
+        gpu_mem_mb=asked("embed_records", "gpu_mem_mb"),
+        gpu_model=card("embed_records"),
     params:
         model="{model}",
         settings=embedding_settings,

@@ -3,6 +3,7 @@
 
 rule refit:
     input:
+        unpack(model_backbone),
         unpack(embeddings_of),
         records="<results>/records/records.parquet",
         folds="<results>/folds/folds.tsv",
@@ -21,11 +22,13 @@ rule refit:
         f"../../envs/train-{config['training_environment']}.yaml"
     threads: model_threads
     resources:
-        mem_mb=model_resource("mem_mb"),
-        runtime=model_resource("runtime"),
-        gpu=model_resource("gpu"),
+        mem_mb=asked("refit", "mem_mb"),
+        runtime=asked("refit", "runtime"),
+        gpu=model_gpus,
+        gpu_mem_mb=asked("refit", "gpu_mem_mb"),
+        gpu_model=card("refit"),
         # A resource, for its change trains nothing again; 0 is none.
-        checkpoint_minutes=model_resource("checkpoint_minutes"),
+        checkpoint_minutes=checkpoint_minutes,
     params:
         model="{model}",
         settings=model_settings,
@@ -41,6 +44,7 @@ rule refit:
 
 rule package:
     input:
+        unpack(model_backbone),
         tokens=tokens_of,
         label_map="<results>/labels/label_map.json",
         weights=packaged_weights,
@@ -57,8 +61,8 @@ rule package:
         f"../../envs/train-{config['training_environment']}.yaml"
     threads: 1
     resources:
-        mem_mb=model_resource("mem_mb"),
-        runtime=lambda wildcards, attempt: 60 * attempt,
+        mem_mb=asked("package", "mem_mb"),
+        runtime=asked("package", "runtime"),
     params:
         model="{model}",
         settings=model_settings,
@@ -95,10 +99,12 @@ rule name_query:
         f"../../envs/train-{config['training_environment']}.yaml"
     threads: 1
     resources:
-        mem_mb=lambda wildcards, attempt: 4000 * attempt,
-        runtime=lambda wildcards, attempt: 120 * attempt,
+        mem_mb=asked("name_query", "mem_mb"),
+        runtime=asked("name_query", "runtime"),
         # Names are given on one GPU, however many trained.
         gpu=min(1, max(config["models"][name]["resources"]["gpu"] for name in PACKAGED)),
+        gpu_mem_mb=asked("name_query", "gpu_mem_mb"),
+        gpu_model=card("name_query"),
     params:
         models=PACKAGED,
         filter=config["filter"],

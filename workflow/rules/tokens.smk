@@ -3,6 +3,7 @@
 
 rule tokens:
     input:
+        unpack(lambda wildcards: backbone_of(TOKEN_SETS[wildcards.token_set]["backbone"])),
         records="<results>/records/records.parquet",
     output:
         tokens=directory("<results>/tokens/{token_set}"),
@@ -14,8 +15,8 @@ rule tokens:
         f"../../envs/train-{config['training_environment']}.yaml"
     threads: 1
     resources:
-        mem_mb=lambda wildcards, attempt: 4000 * attempt,
-        runtime=lambda wildcards, attempt: 60 * attempt,
+        mem_mb=asked("tokens", "mem_mb"),
+        runtime=asked("tokens", "runtime"),
     params:
         backbone=lambda wildcards: TOKEN_SETS[wildcards.token_set]["backbone"],
         tokens=lambda wildcards: TOKEN_SETS[wildcards.token_set]["tokens"],
@@ -28,6 +29,7 @@ rule tokens:
 
 rule embeddings:
     input:
+        unpack(model_backbone),
         tokens=tokens_of,
         label_map="<results>/labels/label_map.json",
     output:
@@ -40,9 +42,11 @@ rule embeddings:
         f"../../envs/train-{config['training_environment']}.yaml"
     threads: model_threads
     resources:
-        mem_mb=model_resource("mem_mb"),
-        runtime=model_resource("runtime"),
-        gpu=model_resource("gpu"),
+        mem_mb=asked("embeddings", "mem_mb"),
+        runtime=asked("embeddings", "runtime"),
+        gpu=model_gpus,
+        gpu_mem_mb=asked("embeddings", "gpu_mem_mb"),
+        gpu_model=card("embeddings"),
     params:
         model="{model}",
         settings=embedding_settings,

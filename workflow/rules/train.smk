@@ -3,6 +3,7 @@
 
 rule train:
     input:
+        unpack(model_backbone),
         unpack(embeddings_of),
         records="<results>/records/records.parquet",
         folds="<results>/folds/folds.tsv",
@@ -21,11 +22,13 @@ rule train:
         f"../../envs/train-{config['training_environment']}.yaml"
     threads: model_threads
     resources:
-        mem_mb=model_resource("mem_mb"),
-        runtime=model_resource("runtime"),
-        gpu=model_resource("gpu"),
+        mem_mb=asked("train", "mem_mb"),
+        runtime=asked("train", "runtime"),
+        gpu=model_gpus,
+        gpu_mem_mb=asked("train", "gpu_mem_mb"),
+        gpu_model=card("train"),
         # A resource, for its change trains nothing again; 0 is none.
-        checkpoint_minutes=model_resource("checkpoint_minutes"),
+        checkpoint_minutes=checkpoint_minutes,
     params:
         model="{model}",
         fold="{fold}",

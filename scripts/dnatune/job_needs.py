@@ -1,0 +1,183 @@
+"""What a job asks a scheduler for, from the size of the model and of the data: memory, minutes, memory of the GPU.
+
+Estimates on the safe side, as pure functions; a number in ``models.<name>.resources`` takes their place, and what
+was too little is asked for again with more. The reasoning and its sources: docs/costs.md.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from dnatune.data_size import DataSize
+from dnatune.model_size import ModelSize
+from dnatune.tuning_kinds import kind_of
+from dnatune.views import needed_views, prediction_views
+
+MB, GIB = 1_000_000, 1024**3
+# Memory of a process before it has a model (Python, torch, tables), without and with the libraries of CUDA.
+PROCESS_MB, CUDA_PROCESS_MB = 2000, 3500
+CUDA_GIB = 1.0  # what CUDA takes of a GPU besides tensors
+# Operations a second in half precision of the cards that a job of so many GiB fits: a T4 (35 % of its peak), an L4 or
+# A10 (a third of theirs), an A100 (40 %). In float32 it is about a fourth. A thread of a CPU has 20 thousand million.
+CARDS = ((14, 23e12), (22, 40e12), (math.inf, 125e12))
+THREAD = 2e10
+STEP_SECONDS = 0.1  # on a GPU a step takes that long however small the model
+SAFETY, START_MINUTES = 1.5, 20
+# Operations per parameter and token: forward 2, backward through weights 2 and into them 2, and a second forward
+# with checkpointing (Kaplan et al. 2020, section 2.1).
+FORWARD = 2
+# Bytes of activations per token, hidden unit and layer in half precision (Korthikanti et al. 2022, equation 2, without
+# the attention matrix, which is never stored).
+ACTIVATION_BYTES = 34
+NF4_BYTES = 0.5625  # four bits, and four bytes of scale for 64 numbers
+
+
+@dataclass(frozen=True)
+class Needs:
+    """``mem_mb`` of the whole job, ``runtime`` in minutes, ``gpu_mem_mb`` of each GPU (0 without one)."""
+
+    mem_mb: int
+    runtime: int
+    gpu_mem_mb: int
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Token rows of all sequences, read once in one frame: how many, and tokens of one on average and at most."""
+
+    rows: float
+    mean: float
+    longest: float
+
+    @property
+    def tokens(self) -> float:
+        """Tokens of all rows."""
+        return self.rows * self.mean
+
+
+def reading(settings: dict[str, Any], model: ModelSize, data: DataSize) -> Reading:
+    """Return what sequences become as tokens; those longer than a window are read in several."""
+    window = min(settings["tokens"]["max_tokens"] or model.context, model.context)
+    mean, longest = (max(1.0, length / model.bases) + 2 for length in (data.mean, data.longest))
+    windows = math.ceil(mean / window) if settings["tokens"]["long_sequences"] == "windows" else 1
+    return Reading(data.sequences * windows, min(mean / windows, window), min(longest, window))
+
+
+def activations(settings: dict[str, Any], model: ModelSize, read: Reading, gpus: int, half: bool) -> float:
+    """Return bytes that one process keeps of a batch for the way back (batch x tokens x width, per layer)."""
+    batch = math.ceil(settings["training"]["batch_size"] / max(1, gpus))
+    one = batch * read.longest * model.width * (1 if half else 2)
+    if settings["training"]["gradient_checkpointing"]:
+        return one * (2 * model.layers + ACTIVATION_BYTES)  # the input of each layer, and one layer at work
+    return one * ACTIVATION_BYTES * model.layers
+
+
+def adapters(settings: dict[str, Any], model: ModelSize) -> float:
+    """Return the number of parameters of LoRA adapters: r x (in + out) on four square matrices of each layer."""
+    return settings["lora"]["r"] * 2 * model.width * 4 * model.layers
+
+
+def weights_on_gpu(settings: dict[str, Any], model: ModelSize, gpus: int, half: bool) -> float:
+    """Return bytes of weights, gradients and Adam's two averages (4 each in float32) on one GPU."""
+    kind = kind_of(settings)
+    copy = 2 if half else 0  # autocast's half-precision copy of float32 weights
+    if not kind.frozen_backbone:
+        shared = gpus if settings["training"]["sharding"] == "fsdp" else 1
+        return model.parameters * (16 / max(1, shared) + copy)
+    frozen = NF4_BYTES if kind.quantised else 2 if half and settings["base_precision"] != "fp32" else 4 + copy
+    return model.parameters * frozen + (16 * adapters(settings, model) if kind.adapter else 0)
+
+
+def training(settings: dict[str, Any], model: ModelSize, data: DataSize, folds: int, times: int = 1) -> Needs:
+    """Return what training a model on one fold, or on all data, needs; ``times``: so many models one by one."""
+    kind, wanted, learn = kind_of(settings), settings["resources"], settings["training"]
+    gpus, half, read = wanted["gpu"], learn["precision"] != "fp32", reading(settings, model, data)
+    if not kind.through_backbone:  # only a head learns, from a table of numbers
+        table = 4 * read.rows * len(needed_views(settings["tokens"], model.frames)) * model.width
+        memory = PROCESS_MB + tables(data) + table / MB
+        return _needs(max(1, gpus), gpus, memory, learn["epochs"] * read.rows / 10_000, 0.5 * GIB)
+    kept = activations(settings, model, read, gpus, half and gpus > 0)
+    on_gpu = weights_on_gpu(settings, model, gpus, half) + kept
+    if gpus:
+        # In float32 on the way to the GPU; with Adam's averages when it goes on from a checkpoint.
+        memory = CUDA_PROCESS_MB + model.parameters * (5 if kind.frozen_backbone else 13) / MB
+    else:
+        memory = PROCESS_MB + (model.parameters * (5 if kind.frozen_backbone else 17) + kept) / MB
+    once = FORWARD + (2 if kind.frozen_backbone else 4) + (2 if learn["gradient_checkpointing"] else 0)
+    scored = FORWARD * (
+        0.2 / learn["evaluate_every"] * learn["epochs"]
+        + len(prediction_views(settings["tokens"], model.frames)) * (0.1 + 1 / folds)
+    )
+    operations = read.tokens * (model.parameters - model.embedded) * (once * learn["epochs"] + scored)
+    steps = learn["epochs"] * read.rows / learn["batch_size"]
+    seconds = max(operations / speed(wanted, half, on_gpu), steps * STEP_SECONDS if gpus else 0)
+    return _needs(max(1, gpus), gpus, memory + tables(data), seconds * times, on_gpu)
+
+
+def applying(
+    settings: dict[str, Any], model: ModelSize, data: DataSize, members: int = 1, every: bool = False
+) -> Needs:
+    """Return what reading all sequences once needs; ``members`` models, ``every``: in every frame, not the averaged."""
+    gpus, half = min(1, settings["resources"]["gpu"]), settings["training"]["precision"] != "fp32"
+    read = reading(settings, model, data)
+    seen = (
+        len(needed_views(settings["tokens"], model.frames))
+        if every
+        else len(prediction_views(settings["tokens"], model.frames))
+    )
+    weights = 4 * model.parameters * members
+    # One layer at work, on as many tokens as a training batch has.
+    layer = settings["training"]["batch_size"] * read.longest * model.width * ACTIVATION_BYTES * 2
+    on_gpu = weights * (1.5 if half else 1) + layer
+    memory = (CUDA_PROCESS_MB if gpus else PROCESS_MB) + (weights * 1.25 + (0 if gpus else layer)) / MB
+    memory += tables(data) + 4 * read.rows * seen * model.width / MB
+    operations = FORWARD * read.tokens * seen * (model.parameters - model.embedded) * members
+    return _needs(1, gpus, memory, operations / speed(settings["resources"], half, on_gpu), on_gpu)
+
+
+def packaging(model: ModelSize, members: int) -> Needs:
+    """Return what joining ``members`` models into the saved one needs: each, all together, and half copies."""
+    return _needs(1, 0, PROCESS_MB + 4 * model.parameters * (2 * members + 1) / MB, 20 * members, 0)
+
+
+def tokenizing(data: DataSize) -> Needs:
+    """Return what tokens need: twelve bytes of a base in all frames, a million bases in ten seconds."""
+    return _needs(1, 0, PROCESS_MB + 12 * data.bases / MB, data.bases / 100_000, 0)
+
+
+def largest(needs: Sequence[Needs]) -> Needs:
+    """Return what suffices for each of several jobs."""
+    return Needs(*(max(getattr(each, name) for each in needs) for name in ("mem_mb", "runtime", "gpu_mem_mb")))
+
+
+def smallest_card(cards: Mapping[str, int], gpu_mem_mb: int) -> str | None:
+    """Return the GPU type with the least memory that is enough, or else the largest; None where none is named."""
+    enough = [name for name, memory in cards.items() if memory >= gpu_mem_mb]
+    return min(enough, key=cards.__getitem__) if enough else max(cards, key=cards.__getitem__, default=None)
+
+
+def tables(data: DataSize) -> float:
+    """Return MB of records and scores in one process: three times the bases, and 2 kB for each sequence."""
+    return (3 * data.bases + 2000 * data.sequences) / MB
+
+
+def speed(wanted: dict[str, Any], half: bool, on_gpu: float) -> float:
+    """Return operations a second; of the smallest card that ``on_gpu`` bytes fit."""
+    gpus = wanted["gpu"]
+    if not gpus:
+        return THREAD * wanted["threads"]
+    card = next(rate for memory, rate in CARDS if on_gpu / GIB + CUDA_GIB <= memory)
+    return card * (1 if half else 0.25) * (1 if gpus == 1 else 0.8 * gpus)
+
+
+def _needs(processes: int, gpus: int, memory: float, seconds: float, on_gpu: float) -> Needs:
+    minutes = START_MINUTES + SAFETY * seconds / 60
+    card = 1.1 * on_gpu / MB + CUDA_GIB * GIB / MB if gpus else 0
+    return Needs(_up(memory * processes, 500), _up(minutes, 10), _up(card, 500))
+
+
+def _up(value: float, step: int) -> int:
+    return math.ceil(value / step) * step

@@ -1,0 +1,85 @@
+# What jobs with a model ask for: a number of the configuration, or else an estimate from the sizes of model and data.
+# Asked anew before each job starts, so that a backbone that a run downloads counts with its real size.
+from dnatune import job_needs
+from dnatune.data_size import data_size
+from dnatune.files import read_json
+from dnatune.model_size import model_size
+
+
+def size_of(settings):
+    """Size of a model's backbone; of one that is not downloaded yet what its name tells."""
+    return model_size(settings, backbone_of(settings).get("backbone"))
+
+
+def models_apart(settings):
+    """How many models a training job trains one after the other: one, or one for each label or group of labels."""
+    label_map = Path(RUN_FOLDER, "labels", "label_map.json")
+    match settings.get("alone"):
+        case "labels":
+            return len(read_json(label_map)["label2id"]) if label_map.is_file() else 10
+        case "groups":
+            return len(config["multilabel"]["groups"])
+        case _:
+            return 1
+
+
+def needs_of(rule, wildcards):
+    """Estimate for a job of a rule."""
+    data = data_size(config["data"]["sequences"])
+    if rule == "tokens":
+        return job_needs.tokenizing(data)
+    members = len(FOLDS) if config["packaging"]["mode"] == "ensemble" else 1
+    if rule == "name_query":
+        given = data_size(config["query"])
+        all_of_them = [config["models"][name] for name in PACKAGED]
+        each = [job_needs.applying(settings, size_of(settings), given, members) for settings in all_of_them]
+        return job_needs.largest(each)
+    settings = TRAINED[wildcards.model]
+    model = size_of(settings)
+    if rule == "package":
+        return job_needs.packaging(model, members)
+    if rule in ("train", "refit"):
+        return job_needs.training(settings, model, data, len(FOLDS), models_apart(settings))
+    return job_needs.applying(settings, model, data, every=rule == "embeddings")
+
+
+def asked(rule, key):
+    """Resource of a rule with a model; grows with each attempt. A model's own numbers are for its training."""
+
+    def value(wildcards, attempt):
+        given = TRAINED[wildcards.model]["resources"].get(key) if hasattr(wildcards, "model") else None
+        if given is None or (rule, key) == ("package", "runtime"):
+            given = getattr(needs_of(rule, wildcards), key)
+        return given * attempt
+
+    return value
+
+
+def card(rule):
+    """GPU type of a rule's jobs, where the site's profile names the types there are (gpu_cards)."""
+
+    def value(wildcards, attempt):
+        memory = asked(rule, "gpu_mem_mb")(wildcards, attempt)
+        return job_needs.smallest_card(config["gpu_cards"], memory) if memory else None
+
+    return value
+
+
+def model_gpus(wildcards):
+    """GPUs of a model's training job."""
+    return TRAINED[wildcards.model]["resources"]["gpu"]
+
+
+def checkpoint_minutes(wildcards):
+    """Minutes between the checkpoints of a model's training job; 0 is only at evaluations."""
+    return TRAINED[wildcards.model]["resources"]["checkpoint_minutes"] or 0
+
+
+def one_gpu(wildcards):
+    """GPUs of a job that applies a model: one, where its training asks for any."""
+    return min(1, model_gpus(wildcards))
+
+
+def model_threads(wildcards):
+    """CPU threads of a model's training job."""
+    return TRAINED[wildcards.model]["resources"]["threads"]
