@@ -1,14 +1,16 @@
-"""Name the sequences of a query FASTA with the best saved model (by validation)."""
+"""Name the sequences of a query FASTA with the best saved model, or the engine (by validation)."""
 
 from pathlib import Path
 
 import torch
 
 from dnatune import files
+from dnatune.engine import predictor
 from dnatune.job import job
-from dnatune.prediction import SavedModel, prediction_tables
+from dnatune.prediction import prediction_tables
 from dnatune.report_files import table as read_table
 from dnatune.report_tables import best_model
+from dnatune.saved_engine import open_saved
 from dnatune.tasks import task
 
 with job(snakemake) as log:
@@ -16,9 +18,15 @@ with job(snakemake) as log:
     torch.set_num_threads(snakemake.threads)
     kind = task(**params.task)
     name = best_model(read_table(given.metrics), list(params.models), kind)
+    why = f"best {kind.best_by} on validation of {len(params.models)} saved models"
+    if params.wanted:
+        name, why = params.wanted, "predict_with"
+    elif params.engines and (chosen := predictor(list(map(files.read_json, given.runs)), *params.engines, name)) != name:
+        name, why = chosen, f"its log loss on validation is not above that of {name}"
     folders = {Path(folder).name: folder for folder in given.models}
-    log.info("naming with %s (best %s on validation of %d saved)", name, kind.best_by, len(folders))
-    tables = prediction_tables(given.query, SavedModel(folders[name]), params.filter, params.top_k)
+    log.info("naming with %s (%s)", name, why)
+    saved = open_saved(folders[name], snakemake.threads)
+    tables = prediction_tables(given.query, saved, params.filter, params.top_k)
     table = tables["names"]
     table.insert(len(table.columns), "model", name)
     files.write_tsv(snakemake.output.names, table)

@@ -16,6 +16,7 @@ from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError, best_match
 
 from dnatune.errors import UserError, nearest
+from dnatune.experts import check_experts, check_predictor
 from dnatune.idle_keys import check_idle_keys
 from dnatune.tasks import Task, task, task_of
 from dnatune.tuning_kinds import kind_of
@@ -158,6 +159,8 @@ def _settle_by_task(config: dict[str, Any]) -> None:
     if not isinstance(config["data"]["columns"]["label"], str) and not kind.several_columns:
         raise UserError(f"Configuration key 'data.columns.label': {word} has one column of labels, not a list.")
     kind.check(config)
+    check_experts(config, kind)
+    check_predictor(config)
 
 
 def _check_reading(key: str, model: dict[str, Any], kind: Task, word: str) -> None:

@@ -37,7 +37,7 @@ rule evaluate:
 
 rule compare:
     input:
-        metrics=fold_files("metrics.tsv", [*TRAINED, *BASELINES]),
+        metrics=fold_files("metrics.tsv", JUDGED),
         folds="<results>/folds/folds.tsv",
     output:
         metrics="<results>/metrics.tsv",

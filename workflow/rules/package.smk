@@ -76,6 +76,7 @@ rule name_query:
     input:
         query=config["query"] or [],
         models=final_models(),
+        runs=fold_files("run.json", ENGINES),
         metrics="<results>/metrics.tsv",
     output:
         **{name: f"<results>/predictions/{{query}}.{name}.tsv" for name in TASK.prediction_tables},
@@ -94,10 +95,12 @@ rule name_query:
         gpu=min(1, max(config["models"][name]["resources"]["gpu"] for name in PACKAGED)),
     params:
         models=PACKAGED,
+        engines=ENGINES,
+        wanted=config["predict_with"],
         filter=config["filter"],
         top_k=config["metrics"]["top_k"],
         task=TASK_NAMED,
-        code=code("name_query.py", "learning", "judging"),
+        code=code("name_query.py", "learning", "judging", "baselines"),
     message:
         "Naming the sequences of {input.query}"
     script:
