@@ -19,10 +19,11 @@ with job(snakemake) as log:
     kind = task(**params.task)
     name = best_model(read_table(given.metrics), list(params.models), kind)
     why = f"best {kind.best_by} on validation of {len(params.models)} saved models"
+    for engine in params.engines:
+        if predictor([files.read_json(path) for path in given.runs], engine, name) == engine:
+            name, why = engine, f"its log loss on validation is not above that of {name}"
     if params.wanted:
         name, why = params.wanted, "predict_with"
-    elif params.engines and (chosen := predictor(list(map(files.read_json, given.runs)), *params.engines, name)) != name:
-        name, why = chosen, f"its log loss on validation is not above that of {name}"
     folders = {Path(folder).name: folder for folder in given.models}
     log.info("naming with %s (%s)", name, why)
     saved = open_saved(folders[name], snakemake.threads)

@@ -58,9 +58,7 @@ def final_pool(scores: Sequence[Mapping[str, Scores]], name: str, seed: int, fol
     experts stand in for them, as they do for the calibration of a saved model. A record may be a validation record of
     several folds: its group keeps its scores together, in the fit and in the cross-fitting.
     """
-    joined = {
-        expert: Scores.joined([of_fold[expert].part("validation") for of_fold in scores]) for expert in scores[0]
-    }
+    joined = {expert: Scores.joined([of_fold[expert].part("validation") for of_fold in scores]) for expert in scores[0]}
     agree(joined)
     first = next(iter(joined.values()))
     logits = [of.logits for of in joined.values()]
@@ -76,11 +74,12 @@ def validation_losses(runs: Sequence[Mapping[str, Any]]) -> dict[str, float]:
 
 
 def predictor(runs: Sequence[Mapping[str, Any]], engine: str, model: str | None) -> str | None:
-    """Return who names new sequences: the engine, unless ``model`` has a lower log loss on validation, mean over folds.
+    """Return who names new sequences: ``model``, or the engine where its log loss on validation is not higher.
 
-    Both losses are cross-fitted: no record's label was seen by the weights and temperatures that it is judged with.
+    Means over folds, both cross-fitted: no record's label was seen by the weights and temperatures that it is judged
+    with. A model that is none of the experts cannot be compared like this, and stays.
     """
     losses = validation_losses(runs)
-    if engine not in losses or (model in losses and losses[model] < losses[engine]):
+    if engine not in losses or (model is not None and losses.get(model, -np.inf) < losses[engine]):
         return model
     return engine

@@ -123,9 +123,9 @@ CARD_METRICS = {
 CARD = """# {name}
 
 Several experts asked together. The probability of a name is a weighted mean of what each expert says, after its
-temperature has made it more or less sure of itself, and of their product (weight {product:.3f}), which is high where all
-agree. Weights and temperatures were fitted on validation records ({groups} groups), with a prior that leans on the best
-single expert where there are few.
+temperature has made it more or less sure of itself, and of their product (weight {product:.3f}), which is high where
+all agree. Weights and temperatures were fitted on validation records ({groups} groups), with a prior that leans on the
+best single expert where there are few.
 
 | expert | weight | temperature | log loss alone, on validation |
 |---|---|---|---|

@@ -30,7 +30,7 @@ from dnatune.scores import row_blocks
 # The prior on the weights counts like this many validation groups; half of it says the best single expert.
 PRIOR_GROUPS, PRIOR_OF_BEST = 3.0, 0.5
 # Standard deviation of log T around 0, an expert's own probabilities; one validation group weighs as much.
-LOG_TEMPERATURE_SPREAD = 1.0
+LOG_TEMPERATURE_SPREAD = 0.7
 LOG_TEMPERATURE_BOUND = float(np.log(100))
 # A logit further below the best of its row counts as this far, so that minus infinity does no harm.
 LOWEST = -1e4

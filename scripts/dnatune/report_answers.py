@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from dnatune import report_tables, report_words
+from dnatune import report_engine, report_tables, report_words
 from dnatune.report_words import Estimate, Sentence
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ def classification_answer(run: Run) -> list[Sentence]:
             report_words.baseline_sentence(run.best, rivals, own, run.paired),
             report_words.overfitting_sentence(gaps, report_tables.rises(run.history, run.best)),
         ]
+    sentences += report_engine.sentences(run)
     if run.labels_summary.get("statement"):
         sentences.append(Sentence("Are the classes even?", str(run.labels_summary["statement"])))
     return sentences

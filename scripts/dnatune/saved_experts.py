@@ -84,9 +84,7 @@ def save_expert(
         raise UserError(f"{name} needs more than the sequence, which is all there is of a new one; take it out.")
     merged = {key: settings.get(key, default) for key, default in method.defaults.items()}
     folder.mkdir(parents=True)
-    files.write_json(
-        folder / "expert.json", {"method": name, "settings": merged, "seed": seed, "outputs": len(names)}
-    )
+    files.write_json(folder / "expert.json", {"method": name, "settings": merged, "seed": seed, "outputs": len(names)})
     if name in FORMS:
         with files.whole(folder / "model.npz") as partial:
             np.savez(partial, **FORMS[name].arrays(sequences, labels, len(names), merged, seed))

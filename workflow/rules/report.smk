@@ -95,6 +95,7 @@ rule report:
         language_models=MODELS,
         baselines=BASELINES,
         engines=ENGINES,
+        predict_with=config["predict_with"],
         library_versions=installed_versions(),
         task=TASK_NAMED,
         code=code("write_report.py", "judging", "report"),

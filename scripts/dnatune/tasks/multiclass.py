@@ -44,7 +44,7 @@ class Multiclass(Task):
         "confusions",
         "per_class_f1_vs_size",
     )
-    sections = ("precision_recall", "reliability", "classes", "confusions", "unknowns")
+    sections = ("engine", "precision_recall", "reliability", "classes", "confusions", "unknowns")
     parts: ClassVar[Mapping[str, str]] = {
         "labels": "tasks.class_labels:ClassLabels",
         "learning": "tasks.class_learning:ClassLearning",
