@@ -6,6 +6,7 @@ import torch
 
 from dnatune import files
 from dnatune.engine import predictor
+from dnatune.errors import UserError
 from dnatune.job import job
 from dnatune.prediction import prediction_tables
 from dnatune.report_files import table as read_table
@@ -25,6 +26,8 @@ with job(snakemake) as log:
     if params.wanted:
         name, why = params.wanted, "predict_with"
     folders = {Path(folder).name: folder for folder in given.models}
+    if name not in folders:
+        raise UserError(f"predict_with: '{name}' was not saved, since fewer than two of its experts can run here.")
     log.info("naming with %s (%s)", name, why)
     saved = open_saved(folders[name], snakemake.threads)
     tables = prediction_tables(given.query, saved, params.filter, params.top_k)

@@ -140,6 +140,8 @@ def _settle_by_task(config: dict[str, Any]) -> None:
     word = f"task: {config['task']}"
     if not kind.labelled:
         config["baselines"]["methods"] = []
+        check_experts(config, kind)
+        check_predictor(config, kind)
         return
     if config["data"]["labels"] is None:
         raise UserError(f"The configuration lacks the key 'data.labels': {word} learns from a label table.")
@@ -160,7 +162,7 @@ def _settle_by_task(config: dict[str, Any]) -> None:
         raise UserError(f"Configuration key 'data.columns.label': {word} has one column of labels, not a list.")
     kind.check(config)
     check_experts(config, kind)
-    check_predictor(config)
+    check_predictor(config, kind)
 
 
 def _check_reading(key: str, model: dict[str, Any], kind: Task, word: str) -> None:

@@ -45,9 +45,13 @@ def check_experts(config: Mapping[str, Any], task: Task) -> None:
         raise UserError(f"{key}.experts': found one expert, expected two or more, or [] for no engine.")
 
 
-def check_predictor(config: Mapping[str, Any]) -> None:
+def check_predictor(config: Mapping[str, Any], task: Task) -> None:
     """Raise UserError if ``predict_with`` names nothing that is saved."""
     wanted = config["predict_with"]
+    if wanted == config["engine"]["name"] and not experts(config, task, config["baselines"]["methods"]):
+        raise UserError(
+            f"Configuration key 'predict_with': found '{wanted}', but there is no engine: see engine.experts."
+        )
     saved = [*(config["packaging"]["models"] or config["models"]), config["engine"]["name"]]
     if wanted is not None and wanted not in saved:
         raise UserError(
