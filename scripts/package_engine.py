@@ -22,11 +22,12 @@ with job(snakemake) as log:
     pool, validation = final_pool(scores, params.name, params.seed, wanted["cv_folds"])
     judged = EvaluationSettings(wanted["method"], wanted["cv_folds"], seed=params.seed, coverage=wanted["coverage"])
     calibrator = kind.judging.calibrate(validation, judged)
+    models = {Path(folder).name: Path(folder) for folder in given.models}
     settings = {
         name: settled_settings([files.read_json(path) for path in given.expert_runs[place :: len(names)]], given_to)
         for place, (name, given_to) in enumerate(params.settings.items())
+        if name not in models
     }
-    models = {Path(folder).name: Path(folder) for folder in given.models}
     # Any fold holds all known records.
     data = load_fold(given.records, given.folds, given.label_map, 0, kind)
     runs = [files.read_json(path) for path in given.runs]

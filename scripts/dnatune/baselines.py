@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -29,11 +29,12 @@ DENSE_BYTES = 1 << 30
 @dataclass(frozen=True)
 class Method:
     """``logits(train, labels, query, classes, settings, seed, threads)``; ``reads`` names the record column
-    that ``train`` and ``query`` come from, ``defaults`` its settings."""
+    that ``train`` and ``query`` come from, ``defaults`` its settings, ``grid`` the settings tried where it is tuned."""
 
     logits: Callable[..., Logits]
     reads: str
     defaults: Mapping[str, Any]
+    grid: Mapping[str, Sequence[Any]] = field(default_factory=dict)
 
 
 def baseline_logits(
@@ -53,12 +54,17 @@ def baseline_logits(
     settings take the method's defaults. Classes without training records get a low logit. Raises
     ``UserError`` for an unknown setting.
     """
-    for key in settings or {}:
+    merged = merged_settings(name, method, settings or {})
+    return method.logits(train, labels, query, classes, merged, seed, threads)
+
+
+def merged_settings(name: str, method: Method, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return all settings of a method. Raises ``UserError`` for one that it does not have."""
+    for key in settings:
         if key not in method.defaults:
             known = ", ".join(method.defaults) or "no settings"
             raise UserError(f"baselines.{name} has no setting '{key}', expected {known}.")
-    merged = {**method.defaults, **(settings or {})}
-    return method.logits(train, labels, query, classes, merged, seed, threads)
+    return {**method.defaults, **settings}
 
 
 def _majority(train: Any, labels: np.ndarray, query: Any, classes: int, *_: Any) -> Logits:
@@ -252,8 +258,14 @@ REGRESSION = {"learning_rate": 0.05, "l2": 1e-6, "epochs": 30, "batch_size": 200
 
 METHODS: dict[str, Method] = {
     "majority": Method(_majority, "sequence", {}),
-    "naive_bayes": Method(_naive_bayes, "sequence", {"k": 8, "alpha": 0.01}),
-    "logistic_regression": Method(_logistic_regression, "sequence", {"k": 6, **REGRESSION}),
+    "naive_bayes": Method(
+        _naive_bayes, "sequence", {"k": 8, "alpha": 0.01}, {"k": (6, 8, 10), "alpha": (0.001, 0.01, 0.1)}
+    ),
+    "logistic_regression": Method(
+        _logistic_regression, "sequence", {"k": 6, **REGRESSION}, {"k": (5, 6, 7), "l2": (1e-6, 1e-5, 1e-4)}
+    ),
     "vsearch_top_hit": Method(_vsearch_top_hit, "sequence", {"min_identity": 0.7}),
-    "vector_logistic_regression": Method(_vector_logistic_regression, "vector", REGRESSION),
+    "vector_logistic_regression": Method(
+        _vector_logistic_regression, "vector", REGRESSION, {"l2": (1e-6, 1e-5, 1e-4, 1e-3)}
+    ),
 }

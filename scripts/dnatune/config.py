@@ -157,6 +157,11 @@ def _settle_by_task(config: dict[str, Any]) -> None:
         baselines["methods"] = [name for name in kind.baselines if not name.startswith("vector_")]
     for method in baselines["methods"]:
         _one_of("baselines.methods", method, kind.baselines, word)
+    if baselines["tune"] and not set(baselines["methods"]) & set(kind.tuned):
+        raise UserError(
+            f"Configuration key 'baselines.tune' has no effect: with {word} it chooses settings of "
+            f"{', '.join(kind.tuned) or 'no method'}, and none of these runs; leave it out."
+        )
     _one_of("calibration.method", config["calibration"]["method"], kind.calibrations, word)
     if not isinstance(config["data"]["columns"]["label"], str) and not kind.several_columns:
         raise UserError(f"Configuration key 'data.columns.label': {word} has one column of labels, not a list.")

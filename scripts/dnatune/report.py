@@ -192,6 +192,7 @@ def render(run: Run, template: str | Path, css: str | Path, js: str | Path) -> s
         models=model_rows(run)[0],
         gaps={model: [e.get("gap") for e in run.runs if e["model"] == model] for model in models},
         setups=report_tables.setups(run.runs),
+        tuned=report_tables.tuned(run.runs),
         calibration_notes=report_tables.notes(run.calibrations),
         checks=report_files.audit_checks(run.audit, run.task.classes),
         paired=run.paired.to_dict("records"),

@@ -195,6 +195,19 @@ def setups(runs: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
     return rows
 
 
+def tuned(runs: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return which settings the folds of each tuned baseline chose, in words."""
+    lines = []
+    for model in dict.fromkeys(run["model"] for run in runs if run.get("tried")):
+        mine = [run for run in runs if run["model"] == model and run.get("tried")]
+        keys = [key for key in mine[0]["tried"][0] if key != "log_loss"]
+        said = pd.Series([", ".join(f"{key} {run['settings'][key]:g}" for key in keys) for run in mine])
+        counts = said.value_counts()
+        chosen = "; ".join(f"{words} ({count} of {len(mine)} folds)" for words, count in counts.items())
+        lines.append(f"{model}, {len(mine[0]['tried'])} settings tried: {chosen}")
+    return lines
+
+
 def notes(calibrations: Sequence[Mapping[str, Any]]) -> list[str]:
     """Return what the calibration had to say, each remark once with the model and folds it concerns."""
     found: dict[tuple[str, str], list[str]] = {}

@@ -31,6 +31,7 @@ class Multiclass(Task):
     imbalance = ("none", "class_weights", "balanced_sampling", "focal", "logit_adjustment")
     calibrations = ("auto", "none", "temperature", "platt", "isotonic")
     baselines = ("majority", "naive_bayes", "logistic_regression", "vsearch_top_hit", "vector_logistic_regression")
+    tuned = ("naive_bayes", "logistic_regression", "vector_logistic_regression")
     experts = (("logistic_regression",), ("vsearch_top_hit",))
     fold_tables = ("confusions",)
     report_tables = ("per_class", "confusions")
