@@ -44,7 +44,7 @@ def sentences(run: Run) -> list[Sentence]:
     names = [row["member"] for row in members(engine_runs(run)) if not row["product"]]
     own = report_tables.estimates(run.comparison, engine)
     others = {name: report_tables.estimates(run.comparison, name) for name in names}
-    parts, wins = [], 0
+    parts, ahead_on, sure = [], 0, 0
     for key in COUNTS:
         words = run.words(key)
         known = {name: found[key].mean for name, found in others.items() if key in found}
@@ -52,14 +52,24 @@ def sentences(run: Run) -> list[Sentence]:
             continue
         best = (max if words.more_is_better else min)(known, key=known.__getitem__)
         ahead = (own[key].mean - known[best]) * (1 if words.more_is_better else -1)
-        wins += ahead > 0
         row = report_words.paired(run.paired, key, engine, best)
-        p = "" if row is None or np.isnan(row["p_value"]) else f"; p = {row['p_value']:.2g}"
-        parts.append(f"{words.name} {number(own[key].mean)} against {number(known[best])} of {best}{p}")
-    head = "Yes, on all counts" if parts and wins == len(parts) else "On some counts" if wins else "No"
-    compared = f"{head}: the engine, which pools {' and '.join(names)}, has {'. '.join(parts)}." if parts else ""
-    text = f"{compared} (Each time the best single expert on test is the opponent.) {who_names(run)}"
-    return [Sentence("Do several experts together do better?", text.strip())]
+        p = float("nan") if row is None else float(row["p_value"])
+        ahead_on, sure = ahead_on + (ahead > 0), sure + (ahead > 0 and p < 0.05)
+        evidence = "" if np.isnan(p) else " (p < 0.001)" if p < 0.001 else f" (p = {p:.2g})"
+        parts.append(f"{words.name} {number(own[key].mean)} against {number(known[best])} of {best}{evidence}")
+    head = verdict(len(parts), ahead_on, sure)
+    text = f"{head}: the engine, which pools {' and '.join(names)}, has {', '.join(parts)}; each time the best single "
+    text += f"expert on test is the opponent. {who_names(run)}"
+    return [Sentence("Do several experts together do better?", text if parts else who_names(run))]
+
+
+def verdict(counts: int, ahead: int, sure: int) -> str:
+    """Say whether the engine beats its best expert: ``ahead`` on so many counts, ``sure`` (p < 0.05) on so many."""
+    if sure == counts:
+        return "Yes, on all counts"
+    if ahead == counts:
+        return "It is ahead on all counts, but not by enough for these folds to be sure"
+    return "It is ahead on some counts" if ahead else "No: one of them alone does as well or better"
 
 
 def who_names(run: Run) -> str:
