@@ -8,9 +8,10 @@ The form is a linear opinion pool (Stone 1961) of tempered experts, with one mem
     p(c) = sum_j w_j softmax(z_j / T_j)[c],    z_product = sum_j log softmax(z_j / S_j)
 
 Each expert j has a weight w_j and a temperature T_j; S_j is the temperature it would have alone (Guo et al. 2017). The
-sum forgives an expert that is lost, the product rewards what all of them agree on. On 128 to 180 validation records
-of two barcode sets the form had a lower cross-fitted log loss than either kind of pool alone, than weights that depend
-on the sequence, and than temperatures fitted before the weights.
+sum forgives an expert that is lost, the product rewards what all of them agree on. Of the forms tried, by cross-fitted
+log loss on 128 to 180 validation records in each fold of two barcode sets, this was the best over both: better than
+either kind of pool alone, than weights that depend on the sequence, and than temperatures fitted before the weights
+(docs/benchmarks.md).
 """
 
 from __future__ import annotations
