@@ -35,7 +35,8 @@ LOG_TEMPERATURE_SPREAD = 0.7
 LOG_TEMPERATURE_BOUND = float(np.log(100))
 # A logit further below the best of its row counts as this far, so that minus infinity does no harm.
 LOWEST = -1e4
-PRODUCT = "product"
+# No model can be called this: names have no blanks.
+PRODUCT = "product of all"
 # Fewer groups cannot tell experts apart: then all weigh the same.
 FEWEST_GROUPS = 2
 

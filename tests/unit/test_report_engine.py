@@ -28,7 +28,7 @@ def test_it_stands_among_models_and_baselines_and_is_not_the_model_of_the_answer
 
 def test_weights_are_those_of_run_json(run):
     rows = report_engine.members(report_engine.engine_runs(run))
-    assert [row["member"] for row in rows] == ["nt-mini", "logistic_regression", "product"]
+    assert [row["member"] for row in rows] == ["nt-mini", "logistic_regression", "product of all"]
     assert rows[0]["weight"] == pytest.approx(0.21) and rows[0]["weights"] == pytest.approx([0.2, 0.21, 0.22])
     assert (rows[0]["log_loss"], rows[2]["log_loss"]) == (pytest.approx(0.2), None)
 

@@ -36,7 +36,7 @@ RUN = {"best_epoch": 1.0, "best_metric": 0.5, "metric_for_best": "accuracy", "pr
 BOUNDS = {"min_length": 50, "max_length": 1000, "max_n_share": 0.1}
 SETTINGS = {"logistic_regression": {"k": 4}, "naive_bayes": {"k": 5}, "vsearch_top_hit": {}}
 POOL = Pool(
-    ("nt", "logistic_regression", "naive_bayes", "product"),
+    ("nt", "logistic_regression", "naive_bayes", "product of all"),
     (0.2, 0.5, 0.1, 0.2),
     (1.5, 0.7, 3.0, 1.2),
     (1.1, 0.9, 8.0),
