@@ -58,9 +58,14 @@ def sentences(run: Run) -> list[Sentence]:
         evidence = "" if np.isnan(p) else " (p < 0.001)" if p < 0.001 else f" (p = {p:.2g})"
         parts.append(f"{words.name} {number(own[key].mean)} against {number(known[best])} of {best}{evidence}")
     head = verdict(len(parts), ahead_on, sure)
-    text = f"{head}: the engine, which pools {' and '.join(names)}, has {', '.join(parts)}; each time the best single "
+    text = f"{head}: the engine, which pools {listed(names)}, has {', '.join(parts)}; each time the best single "
     text += f"expert on test is the opponent. {who_names(run)}"
     return [Sentence("Do several experts together do better?", text if parts else who_names(run))]
+
+
+def listed(names: list[str]) -> str:
+    """Return names in words: a, b and c."""
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
 def verdict(counts: int, ahead: int, sure: int) -> str:
