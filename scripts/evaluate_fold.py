@@ -7,28 +7,18 @@ tables.
 
 import numpy as np
 
-from dnatune.files import read_json, whole, write_json, write_tsv
+from dnatune.files import whole, write_json, write_tsv
 from dnatune.fold_data import class_names, trained_records
 from dnatune.job import job
+from dnatune.judging_settings import judging_settings
 from dnatune.scores import Scores
 from dnatune.tasks import task
-from dnatune.tasks.base import EvaluationSettings
-from dnatune.taxonomy import Taxonomy
 
 with job(snakemake) as log:
     params, given, output = snakemake.params, snakemake.input, snakemake.output
     kind = task(**params.task)
-    settings = EvaluationSettings(
-        params.calibration["method"],
-        params.calibration["cv_folds"],
-        params.metrics["top_k"],
-        params.seed,
-        params.calibration["coverage"],
-        Taxonomy.of(read_json(given.label_map)),
-        params.rank_threshold,
-        params.sets["coverage"],
-        trained_records(given.records, given.folds, given.label_map, params.fold, kind) if kind.classes else None,
-    )
+    trained = trained_records(given.records, given.folds, given.label_map, params.fold, kind) if kind.classes else None
+    settings = judging_settings(params, given.label_map, top_k=params.metrics["top_k"], trained=trained)
     result = kind.judging.evaluate(
         Scores.load(given.scores), class_names(given.label_map), params.model, params.fold, settings
     )

@@ -1,4 +1,4 @@
-"""Name the sequences of a query FASTA with the best saved model (by validation)."""
+"""Name the sequences of a query FASTA with the best saved model, or the engine (by validation)."""
 
 from pathlib import Path
 
@@ -6,10 +6,13 @@ import torch
 
 import dnatune.offline  # noqa: F401 (before transformers)
 from dnatune import files
+from dnatune.engine import predictor
+from dnatune.errors import UserError
 from dnatune.job import job
-from dnatune.prediction import SavedModel, prediction_tables
+from dnatune.prediction import prediction_tables
 from dnatune.report_files import table as read_table
 from dnatune.report_tables import best_model
+from dnatune.saved_engine import open_saved
 from dnatune.tasks import task
 
 with job(snakemake) as log:
@@ -17,9 +20,17 @@ with job(snakemake) as log:
     torch.set_num_threads(snakemake.threads)
     kind = task(**params.task)
     name = best_model(read_table(given.metrics), list(params.models), kind)
+    why = f"best {kind.best_by} on validation of {len(params.models)} saved models"
+    for engine in params.engines:
+        if predictor([files.read_json(path) for path in given.runs], engine, name) == engine:
+            name, why = engine, f"its log loss on validation is not above that of {name}"
+    if params.wanted:
+        name, why = params.wanted, "predict_with"
     folders = {Path(folder).name: folder for folder in given.models}
-    log.info("naming with %s (best %s on validation of %d saved)", name, kind.best_by, len(folders))
-    saved = SavedModel(folders[name])
+    if name not in folders:
+        raise UserError(f"predict_with: '{name}' was not saved, since fewer than two of its experts can run here.")
+    log.info("naming with %s (%s)", name, why)
+    saved = open_saved(folders[name], snakemake.threads)
     tables = prediction_tables(given.query, saved, params.filter, params.top_k)
     table = tables["names"]
     table.insert(len(table.columns), "model", name)

@@ -9,12 +9,11 @@ from dnatune import files
 from dnatune.backbones.local_copies import located
 from dnatune.fold_data import class_names
 from dnatune.job import job
+from dnatune.judging_settings import judging_settings
 from dnatune.model_card import card
 from dnatune.packaging import Package, fit_calibration, settled_epochs, write_package
 from dnatune.scores import Scores
 from dnatune.tasks import task
-from dnatune.tasks.base import EvaluationSettings
-from dnatune.taxonomy import Taxonomy
 
 with job(snakemake) as log:
     params, given = snakemake.params, snakemake.input
@@ -23,16 +22,7 @@ with job(snakemake) as log:
     settings = {**located(params.settings, given.get("backbone")), "head": kind.head(classes)}
     package = Package(params.model, settings, params.seed, classes, params.mode, params.light, dict(params.task))
     runs = [files.read_json(path) for path in given.runs]
-    wanted = params.calibration
-    judged = EvaluationSettings(
-        wanted["method"],
-        wanted["cv_folds"],
-        seed=params.seed,
-        coverage=wanted["coverage"],
-        taxonomy=Taxonomy.of(files.read_json(given.label_map)),
-        rank_threshold=params.rank_threshold,
-        set_coverage=params.sets["coverage"],
-    )
+    judged = judging_settings(params, given.label_map)
     calibrator = fit_calibration([Scores.load(path) for path in given.scores], runs, package.mode, kind, judged)
     metrics = pd.concat([files.read_tsv(path) for path in given.metrics])
     tokens = files.read_json(Path(given.tokens) / "tokens.json")

@@ -1,6 +1,6 @@
 """Score one baseline on one fold.
 
-input: records, folds, label_map; params: method, fold, settings (that method's), seed; output: scores, run.
+input: records, folds, label_map; params: method, fold, settings (that method's), tune, seed; output: scores, run.
 """
 
 import platform
@@ -11,7 +11,8 @@ import numpy as np
 import scipy
 import sklearn
 
-from dnatune.baselines import baseline_logits
+from dnatune.baseline_tuning import tune
+from dnatune.baselines import baseline_logits, merged_settings
 from dnatune.files import write_json
 from dnatune.fold_data import fold_scores, load_fold, load_sequences, load_vectors
 from dnatune.job import job
@@ -30,6 +31,13 @@ with job(snakemake) as log:
         "Baseline %s, fold %s: %d training records of %d classes, %d records to score.",
         params.method, params.fold, len(data.train), len(data.classes), len(data.scored),
     )  # fmt: skip
+    settings, tried = merged_settings(params.method, method, params.settings), []
+    if params.tune:
+        validation = READERS[method.reads](given.records, data.validation)
+        parts = (train, data.labels[data.train], validation, data.labels[data.validation])
+        settings, tried = tune(
+            params.method, method, *parts, len(data.classes), settings, params.seed, snakemake.threads
+        )
     logits = baseline_logits(
         params.method,
         method,
@@ -37,7 +45,7 @@ with job(snakemake) as log:
         data.labels[data.train],
         query,
         len(data.classes),
-        settings=params.settings,
+        settings=settings,
         seed=params.seed,
         threads=snakemake.threads,
     )
@@ -47,6 +55,7 @@ with job(snakemake) as log:
     peak = max(usage.ru_maxrss for usage in usages) / 1024
     seconds = time.monotonic() - began
     run = {"model": params.method, "fold": params.fold, "seconds": seconds, "peak_memory_mib": peak}
+    run |= {"settings": settings, "tried": tried}
     versions = {"python": platform.python_version(), "numpy": np.__version__, "scipy": scipy.__version__}
     run["versions"] = versions | {"scikit-learn": sklearn.__version__}
     write_json(snakemake.output.run, run)

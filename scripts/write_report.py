@@ -38,6 +38,8 @@ with job(snakemake) as log:
         captions={Path(path).stem: report.caption(path) for path in report_files.listed(given.get("captions"))},
         config=settings.config,
         left_out=list(settings.left_out),
+        engines=list(settings.engines),
+        predict_with=settings.predict_with,
         library_versions=dict(settings.library_versions),
     )
     if run.task.classes:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -29,11 +29,12 @@ DENSE_BYTES = 1 << 30
 @dataclass(frozen=True)
 class Method:
     """``logits(train, labels, query, classes, settings, seed, threads)``; ``reads`` names the record column
-    that ``train`` and ``query`` come from, ``defaults`` its settings."""
+    that ``train`` and ``query`` come from, ``defaults`` its settings, ``grid`` the settings tried where it is tuned."""
 
     logits: Callable[..., Logits]
     reads: str
     defaults: Mapping[str, Any]
+    grid: Mapping[str, Sequence[Any]] = field(default_factory=dict)
 
 
 def baseline_logits(
@@ -53,12 +54,17 @@ def baseline_logits(
     settings take the method's defaults. Classes without training records get a low logit. Raises
     ``UserError`` for an unknown setting.
     """
-    for key in settings or {}:
+    merged = merged_settings(name, method, settings or {})
+    return method.logits(train, labels, query, classes, merged, seed, threads)
+
+
+def merged_settings(name: str, method: Method, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return all settings of a method. Raises ``UserError`` for one that it does not have."""
+    for key in settings:
         if key not in method.defaults:
             known = ", ".join(method.defaults) or "no settings"
             raise UserError(f"baselines.{name} has no setting '{key}', expected {known}.")
-    merged = {**method.defaults, **(settings or {})}
-    return method.logits(train, labels, query, classes, merged, seed, threads)
+    return {**method.defaults, **settings}
 
 
 def _majority(train: Any, labels: np.ndarray, query: Any, classes: int, *_: Any) -> Logits:
@@ -80,27 +86,48 @@ def naive_bayes_logits(
 ) -> Logits:
     """Return multinomial naive Bayes log joint probabilities, shifted to a maximum of 0 in each row.
 
+    See ``NaiveBayes``.
+    """
+    return NaiveBayes.fitted(train, labels, classes, alpha)(query)
+
+
+@dataclass(frozen=True)
+class NaiveBayes:
+    """Multinomial naive Bayes as sparse as its counts; called with a table (rows, features) it gives logits.
+
     log(count + alpha) = log(alpha) + log1p(count / alpha), and the second term is 0 where a class lacks a
     k-mer: so the model stays as sparse as the counts, however many k-mers and classes there are. Equal to
-    scikit-learn's MultinomialNB. Classes without training records get no prior and a low logit.
+    scikit-learn's MultinomialNB. ``weights`` (features, classes) hold the second term, ``rest`` (classes,) what each
+    k-mer of a query takes off, ``support`` (classes,) the training records. Classes without any get a low logit.
     """
-    features = train.shape[1]
-    support = np.bincount(labels, minlength=classes)
-    members = sparse.csr_matrix((np.ones(len(labels)), (labels, np.arange(len(labels)))), shape=(classes, len(labels)))
-    counts = (members @ train).tocsr().astype(np.float64)
-    totals = np.asarray(counts.sum(axis=1)).ravel() + alpha * features
-    counts.data = np.log1p(counts.data / alpha)
-    weights = counts.T.tocsr()
-    sizes = np.asarray(query.sum(axis=1)).ravel()
-    with np.errstate(divide="ignore"):
-        prior = np.log(support / support.sum())
-    logits = np.empty((query.shape[0], classes), dtype=np.float32)
-    for rows in row_blocks(logits.shape):
-        joint = (query[rows] @ weights).toarray()
-        joint -= sizes[rows, None] * (np.log(totals) - np.log(alpha)) - prior
-        joint -= joint.max(axis=1, keepdims=True)
-        logits[rows] = joint
-    return _lower_absent(logits, support)
+
+    weights: sparse.csr_matrix
+    rest: np.ndarray
+    support: np.ndarray
+
+    @classmethod
+    def fitted(cls, train: sparse.csr_matrix, labels: np.ndarray, classes: int, alpha: float) -> NaiveBayes:
+        """Train on a table (records, features) and class ids (records,)."""
+        rows = np.arange(len(labels))
+        members = sparse.csr_matrix((np.ones(len(labels)), (labels, rows)), shape=(classes, len(labels)))
+        counts = (members @ train).tocsr().astype(np.float64)
+        totals = np.asarray(counts.sum(axis=1)).ravel() + alpha * train.shape[1]
+        counts.data = np.log1p(counts.data / alpha)
+        rest = np.log(totals) - np.log(alpha)
+        return cls(counts.T.tocsr(), rest, np.bincount(labels, minlength=classes))
+
+    def __call__(self, query: sparse.csr_matrix) -> Logits:
+        """Return log joint probabilities of each row, shifted to a maximum of 0."""
+        sizes = np.asarray(query.sum(axis=1)).ravel()
+        with np.errstate(divide="ignore"):
+            prior = np.log(self.support / self.support.sum())
+        logits = np.empty((query.shape[0], len(self.support)), dtype=np.float32)
+        for rows in row_blocks(logits.shape):
+            joint = (query[rows] @ self.weights).toarray()
+            joint -= sizes[rows, None] * self.rest - prior
+            joint -= joint.max(axis=1, keepdims=True)
+            logits[rows] = joint
+        return _lower_absent(logits, self.support)
 
 
 def _logistic_regression(
@@ -128,26 +155,39 @@ def softmax_regression_logits(
     return softmax_regression(train, labels, classes, settings, seed)(query)
 
 
-def softmax_regression(
-    train: Any, labels: np.ndarray, classes: int, settings: Mapping[str, Any], seed: int
-) -> Callable[[Any], Logits]:
-    """Train as ``softmax_regression_logits`` does; return what gives logits (rows, classes) of a feature table."""
-    support = np.bincount(labels, minlength=classes)
-    present = np.flatnonzero(support)
-    weights = offset = None
-    if len(present) > 1:
-        weights, offset = linear_model(train, labels, settings, seed)
+@dataclass(frozen=True)
+class SoftmaxRegression:
+    """A trained softmax regression; called with a feature table (rows, features) it gives logits (rows, classes).
 
-    def answer(query: Any) -> Logits:
-        logits = np.zeros((query.shape[0], classes), dtype=np.float32)
+    ``weights`` (features, outputs) and ``offset`` (outputs,) are empty where one class is all there is, have one
+    output for two classes, else one for each class of the training part; ``support`` (classes,) its records.
+    """
+
+    weights: np.ndarray
+    offset: np.ndarray
+    support: np.ndarray
+
+    def __call__(self, query: Any) -> Logits:
+        """Return the logits; classes without training records get a low one."""
+        logits = np.zeros((query.shape[0], len(self.support)), dtype=np.float32)
+        present = np.flatnonzero(self.support)
         if len(present) == 2:
-            logits[:, present[1]] = (query @ weights + offset)[:, 0]
+            logits[:, present[1]] = (query @ self.weights + self.offset)[:, 0]
         elif len(present) > 2:
             for rows in row_blocks(logits.shape):
-                logits[rows, present] = query[rows] @ weights + offset
-        return _lower_absent(logits, support)
+                logits[rows, present] = query[rows] @ self.weights + self.offset
+        return _lower_absent(logits, self.support)
 
-    return answer
+
+def softmax_regression(
+    train: Any, labels: np.ndarray, classes: int, settings: Mapping[str, Any], seed: int
+) -> SoftmaxRegression:
+    """Train as ``softmax_regression_logits`` does; return what gives logits (rows, classes) of a feature table."""
+    support = np.bincount(labels, minlength=classes)
+    weights, offset = np.zeros((train.shape[1], 0), np.float32), np.zeros(0, np.float32)
+    if np.count_nonzero(support) > 1:
+        weights, offset = linear_model(train, labels, settings, seed)
+    return SoftmaxRegression(weights, offset, support)
 
 
 def linear_model(train: Any, targets: np.ndarray, settings: Mapping[str, Any], seed: int) -> tuple[np.ndarray, ...]:
@@ -218,8 +258,14 @@ REGRESSION = {"learning_rate": 0.05, "l2": 1e-6, "epochs": 30, "batch_size": 200
 
 METHODS: dict[str, Method] = {
     "majority": Method(_majority, "sequence", {}),
-    "naive_bayes": Method(_naive_bayes, "sequence", {"k": 8, "alpha": 0.01}),
-    "logistic_regression": Method(_logistic_regression, "sequence", {"k": 6, **REGRESSION}),
+    "naive_bayes": Method(
+        _naive_bayes, "sequence", {"k": 8, "alpha": 0.01}, {"k": (6, 8, 10), "alpha": (0.001, 0.01, 0.1)}
+    ),
+    "logistic_regression": Method(
+        _logistic_regression, "sequence", {"k": 6, **REGRESSION}, {"k": (5, 6, 7), "l2": (1e-6, 1e-5, 1e-4)}
+    ),
     "vsearch_top_hit": Method(_vsearch_top_hit, "sequence", {"min_identity": 0.7}),
-    "vector_logistic_regression": Method(_vector_logistic_regression, "vector", REGRESSION),
+    "vector_logistic_regression": Method(
+        _vector_logistic_regression, "vector", REGRESSION, {"l2": (1e-6, 1e-5, 1e-4, 1e-3)}
+    ),
 }

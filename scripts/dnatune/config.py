@@ -16,6 +16,7 @@ from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError, best_match
 
 from dnatune.errors import UserError, nearest
+from dnatune.experts import check_experts, check_predictor
 from dnatune.idle_keys import check_idle_keys, check_idle_ranks
 from dnatune.tasks import Task, task, task_of
 from dnatune.tuning_kinds import kind_of
@@ -142,6 +143,8 @@ def _settle_by_task(config: dict[str, Any]) -> None:
     word = f"task: {config['task']}"
     if not kind.labelled:
         config["baselines"]["methods"] = []
+        check_experts(config, kind)
+        check_predictor(config, kind)
         return
     if config["data"]["labels"] is None:
         raise UserError(f"The configuration lacks the key 'data.labels': {word} learns from a label table.")
@@ -157,11 +160,18 @@ def _settle_by_task(config: dict[str, Any]) -> None:
         baselines["methods"] = [name for name in kind.baselines if not name.startswith("vector_")]
     for method in baselines["methods"]:
         _one_of("baselines.methods", method, kind.baselines, word)
+    if baselines["tune"] and not set(baselines["methods"]) & set(kind.tuned):
+        raise UserError(
+            f"Configuration key 'baselines.tune' has no effect: with {word} it chooses settings of "
+            f"{', '.join(kind.tuned) or 'no method'}, and none of these runs; leave it out."
+        )
     _one_of("calibration.method", config["calibration"]["method"], kind.calibrations, word)
     if not isinstance(config["data"]["columns"]["label"], str) and not kind.several_columns:
         raise UserError(f"Configuration key 'data.columns.label': {word} has one column of labels, not a list.")
     _check_ranks(config["data"]["columns"], kind, word)
     kind.check(config)
+    check_experts(config, kind)
+    check_predictor(config, kind)
 
 
 def _check_ranks(columns: dict[str, Any], kind: Task, word: str) -> None:

@@ -44,6 +44,11 @@ class FoldData:
     unknown: np.ndarray
 
     @property
+    def known(self) -> np.ndarray:
+        """Row numbers of all records of trained classes, ascending."""
+        return np.sort(np.concatenate([self.train, self.validation, self.test]))
+
+    @property
     def scored(self) -> np.ndarray:
         """Row numbers that a model of this fold scores: validation, then test, then unknown."""
         return np.concatenate([self.validation, self.test, self.unknown])

@@ -187,7 +187,7 @@ def train_on_all(
 ) -> tuple[Trained, dict, Path]:
     """Train on every known record for ``epochs`` epochs; nothing is chosen, so nothing needs a validation part."""
     start = time.perf_counter()
-    everything = np.sort(np.concatenate([fold.train, fold.validation, fold.test]))
+    everything = fold.known
     data = TrainingData(inputs, fold.labels, everything, everything[:0], len(fold.classes))
     trained, folder = run_training(job, inputs, data, fold.classes, records_sha256, stop=epochs)
     run = {

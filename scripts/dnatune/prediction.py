@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
@@ -22,12 +22,23 @@ from dnatune.hardware import choose_precision
 from dnatune.inference import score_records
 from dnatune.inputs import TokenInputs
 from dnatune.saved_models import load_model
-from dnatune.tasks import task
+from dnatune.tasks import Task, task
 from dnatune.tokens import Encoder, TokenSettings, TokenTable
 from dnatune.versions import version_warnings
 
 LOGGER = logging.getLogger("dnatune")
 SEQUENCES_AT_ONCE, BASES_AT_ONCE = 20_000, 10_000_000
+
+
+class Predictor(Protocol):
+    """What names sequences: a saved model, or a saved engine."""
+
+    task: Task
+    classes: list[str]
+    calibrator: dict[str, Any]
+
+    def predict(self, sequences: list[str]) -> tuple[np.ndarray, np.ndarray]:
+        """Return calibrated predictions (sequences, outputs) and the number of windows (sequences,)."""
 
 
 class SavedModel:
@@ -56,6 +67,11 @@ class SavedModel:
 
         Predictions are (sequences, outputs), or (bases of all sequences, outputs) for a task per base.
         """
+        scores, windows = self.scores(sequences)
+        return self.task.judging.calibrated(self.calibrator, scores), windows
+
+    def scores(self, sequences: list[str]) -> tuple[np.ndarray, np.ndarray]:
+        """Return what ``predict`` calibrates, averaged over windows and views, and the number of windows."""
         table = TokenTable.of_sequences(sequences, self.encoder, self.tokens)
         scores = score_records(
             self.model,
@@ -66,7 +82,7 @@ class SavedModel:
             task=self.task,
             precision=choose_precision("auto"),
         )
-        return self.task.judging.calibrated(self.calibrator, scores), table.n_windows[:, 0]
+        return scores, table.n_windows[:, 0]
 
 
 def saved_encoder(folder: Path, tokens: dict[str, Any]) -> Encoder:
@@ -103,13 +119,13 @@ def chunks(lengths: np.ndarray) -> Iterator[slice]:
         start = stop
 
 
-def name_sequences(query: str | Path, model: SavedModel, bounds: dict[str, Any], top_k: int) -> pd.DataFrame:
+def name_sequences(query: str | Path, model: Predictor, bounds: dict[str, Any], top_k: int) -> pd.DataFrame:
     """Return the first table of ``prediction_tables``."""
     return prediction_tables(query, model, bounds, top_k)["names"]
 
 
 def prediction_tables(
-    query: str | Path, model: SavedModel, bounds: dict[str, Any], top_k: int
+    query: str | Path, model: Predictor, bounds: dict[str, Any], top_k: int
 ) -> dict[str, pd.DataFrame]:
     """Return ``names`` with one row per query sequence: id, the task's columns (for classes label, probability,
     the top k), length, windows, note; and the task's other tables by name.

@@ -18,7 +18,14 @@ import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from dnatune import report_files, report_tables, report_words, report_words_differences, report_words_sets
+from dnatune import (
+    report_engine,
+    report_files,
+    report_tables,
+    report_words,
+    report_words_differences,
+    report_words_sets,
+)
 from dnatune.report_contents import FIGURES, SECTIONS
 from dnatune.report_words import Estimate
 from dnatune.tasks.base import Task
@@ -54,6 +61,8 @@ class Run:
     captions: Mapping[str, str] = field(default_factory=dict)
     config: Mapping[str, Any] = field(default_factory=dict)
     left_out: Sequence[str] = ()
+    engines: Sequence[str] = ()
+    predict_with: str | None = None
     library_versions: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -120,7 +129,7 @@ def model_rows(run: Run) -> list[dict[str, Any]]:
             rows.append(
                 {
                     "model": model,
-                    "kind": "language model" if model in trained else "baseline",
+                    "kind": report_tables.kind(model, trained, run.engines),
                     "stage": stage,
                     "best": model == run.best,
                     "values": [stages[stage].get(name) for name in shown],
@@ -129,10 +138,17 @@ def model_rows(run: Run) -> list[dict[str, Any]]:
     return [{"columns": [(name, run.words(name)) for name in shown], "rows": rows}]
 
 
+def shows(run: Run, section: str) -> bool:
+    """Say whether a run has anything to show in a section of its task."""
+    return bool({"unknowns": len(run.unknowns), "engine": run.engines}.get(section, True))
+
+
 def tables(run: Run) -> dict[str, pd.DataFrame]:
     """Return the tables that are also written as report/tables/<name>.tsv."""
     return {
-        "models": report_tables.models(run.comparison, [*run.language_models, *run.compared], run.calibrations),
+        "models": report_tables.models(
+            run.comparison, [*run.language_models, *run.compared], run.calibrations, run.engines
+        ),
         "removed_reasons": report_tables.removed_reasons(run.summary, run.removed),
         "time_and_memory": report_tables.time_and_memory(run.runs, run.benchmarks),
         **run.task.report.tables(run),
@@ -180,7 +196,7 @@ def render(run: Run, template: str | Path, css: str | Path, js: str | Path) -> s
     )
     return environment.get_template(Path(template).name).render(
         run=run,
-        sections=[SECTIONS[name] for name in run.task.sections if name != "unknowns" or len(run.unknowns)],
+        sections=[SECTIONS[name] for name in run.task.sections if shows(run, name)],
         answer=run.task.report.answer(run),
         big_numbers=big_numbers(run),
         figures=figures,
@@ -188,12 +204,14 @@ def render(run: Run, template: str | Path, css: str | Path, js: str | Path) -> s
         models=model_rows(run)[0],
         gaps={model: [e.get("gap") for e in run.runs if e["model"] == model] for model in models},
         setups=report_tables.setups(run.runs),
+        tuned=report_tables.tuned(run.runs),
         calibration_notes=report_tables.notes(run.calibrations),
         checks=report_files.audit_checks(run.audit, run.task.classes),
         paired=run.paired.to_dict("records"),
         set_words=report_words_sets.sentences_of(run),
         unknown_words=report_words.unknowns_sentence(_of(run.unknowns, run.best)) if len(run.unknowns) else "",
         unknowns=run.unknowns.to_dict("records"),
+        engine=report_engine.shown(run) if run.engines else None,
         metric=run.words,
         verdict=report_words_differences.verdict,
         glossary=_glossary(run),

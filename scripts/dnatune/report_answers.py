@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from dnatune import report_tables, report_words, report_words_differences
+from dnatune import report_engine, report_tables, report_words, report_words_differences
 from dnatune.report_words import Estimate, Sentence
 
 if TYPE_CHECKING:
@@ -38,9 +38,10 @@ def classification_answer(run: Run) -> list[Sentence]:
             report_words.baseline_sentence(run.best, rivals, own, run.paired),
             report_words.overfitting_sentence(gaps, report_tables.rises(run.history, run.best)),
         ]
-    others = [name for name in [*run.language_models, *run.baselines] if name != run.best]
+    others = [name for name in [*run.language_models, *run.baselines, *run.engines] if name != run.best]
     if said := report_words_differences.differences(run.best, others, run.paired, run.words):
         sentences.append(Sentence("Which differences are real?", said))
+    sentences += report_engine.sentences(run)
     if run.labels_summary.get("statement"):
         sentences.append(Sentence("Are the classes even?", str(run.labels_summary["statement"])))
     return sentences

@@ -38,6 +38,7 @@ class Section:
 SECTIONS = {
     section.name: section
     for section in (
+        Section("engine", "Several experts as one"),
         Section("precision_recall", "Precision and recall"),
         Section("reliability", "Reliability"),
         Section("sets", "Sets of names"),

@@ -22,7 +22,7 @@ NAMED_TEXT = ("id", "class", "label", "truth", "predicted", "model", "split", "s
 
 @dataclass(frozen=True)
 class Place:
-    """Where a file of one fold belongs: ``kind`` is models or baselines."""
+    """Where a file of one fold belongs: ``kind`` is models, baselines or engines."""
 
     kind: str
     model: str
@@ -30,13 +30,13 @@ class Place:
 
 
 def place(path: str | Path) -> Place:
-    """Return kind, model and fold of ``.../models/<model>/fold_<k>/file``, or baselines; else UserError."""
+    """Return kind, model and fold of ``.../models/<model>/fold_<k>/file``, baselines or engines; else UserError."""
     parts = Path(path).parts
     for number in range(len(parts) - 3, -1, -1):
         kind, model, fold = parts[number : number + 3]
-        if kind in ("models", "baselines") and fold.startswith("fold_") and fold[5:].isdigit():
+        if kind in ("models", "baselines", "engines") and fold.startswith("fold_") and fold[5:].isdigit():
             return Place(kind, model, int(fold[5:]))
-    raise UserError(f"{path}: expected a path with models/<name>/fold_<k> or baselines/<name>/fold_<k> in it.")
+    raise UserError(f"{path}: expected a path with models/<name>/fold_<k>, or baselines or engines, in it.")
 
 
 def listed(value: Any) -> list[str]:

@@ -9,7 +9,6 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from dnatune.report_words import Estimate
@@ -65,7 +64,10 @@ def estimates(comparison: pd.DataFrame, model: str, stage: str = "calibrated") -
 
 
 def models(
-    comparison: pd.DataFrame, language_models: Iterable[str], calibrations: Sequence[Mapping[str, Any]]
+    comparison: pd.DataFrame,
+    language_models: Iterable[str],
+    calibrations: Sequence[Mapping[str, Any]],
+    engines: Iterable[str] = (),
 ) -> pd.DataFrame:
     """Return one row per model, stage and test metric, with kind and the calibration chosen in most folds."""
     table = comparison[comparison["split"] == "test"].copy()
@@ -75,9 +77,14 @@ def models(
         methods = pd.Series([entry.get("method", "") for entry in calibrations if entry["model"] == model])
         counts = methods.value_counts()
         chosen[model] = ", ".join(f"{name} ({count} of {len(methods)} folds)" for name, count in counts.items())
-    table.insert(1, "kind", np.where(table["model"].isin(language), "language model", "baseline"))
+    table.insert(1, "kind", [kind(model, language, engines) for model in table["model"]])
     table.insert(2, "calibration", table["model"].map(chosen).fillna(""))
     return table.drop(columns="split").reset_index(drop=True)
+
+
+def kind(model: str, language_models: Iterable[str], engines: Iterable[str]) -> str:
+    """Return what a model is called in the table of models."""
+    return "engine" if model in engines else "language model" if model in language_models else "baseline"
 
 
 def per_class(metrics: pd.DataFrame, balance: pd.DataFrame, model: str | None) -> pd.DataFrame:
@@ -186,6 +193,19 @@ def setups(runs: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
             row[key] = ", ".join(written if key in ("best_epoch", "epochs_run") else dict.fromkeys(written)) or "–"
         rows.append(row)
     return rows
+
+
+def tuned(runs: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return which settings the folds of each tuned baseline chose, in words."""
+    lines = []
+    for model in dict.fromkeys(run["model"] for run in runs if run.get("tried")):
+        mine = [run for run in runs if run["model"] == model and run.get("tried")]
+        keys = [key for key in mine[0]["tried"][0] if key != "log_loss"]
+        said = pd.Series([", ".join(f"{key} {run['settings'][key]:g}" for key in keys) for run in mine])
+        counts = said.value_counts()
+        chosen = "; ".join(f"{words} ({count} of {len(mine)} folds)" for words, count in counts.items())
+        lines.append(f"{model}, {len(mine[0]['tried'])} settings tried: {chosen}")
+    return lines
 
 
 def notes(calibrations: Sequence[Mapping[str, Any]]) -> list[str]:

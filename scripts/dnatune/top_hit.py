@@ -36,8 +36,9 @@ def top_hit_logits(
     program = shutil.which("vsearch")
     if program is None:
         raise UserError(
-            "vsearch is not on the PATH, expected because baselines.methods names vsearch_top_hit; install "
-            "it (conda install -c bioconda vsearch, or apt install vsearch) or take the method out."
+            "vsearch is not on the PATH, expected for the method vsearch_top_hit; install it (conda install -c "
+            "bioconda vsearch, or apt install vsearch), or take the method out of baselines.methods; a saved engine "
+            "asks it too: predict_with names new sequences with another saved model."
         )
     logits = np.full((len(query), classes), 100 * min_identity - 1, dtype=np.float32)
     if not len(query) or not len(train):

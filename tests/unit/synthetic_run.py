@@ -24,8 +24,10 @@ def write_run(
     models: dict[str, float] = MODELS,
     baselines: dict[str, float] = BASELINES,
     seed: int = 0,
+    engines: dict[str, float] | None = None,
 ) -> Path:
-    """Write the invented run ``root`` and return it. The last class bears a hostile name."""
+    """Write the invented run ``root`` and return it. The last class bears a hostile name; engines (name and level, as
+    of models) pool the first model and the last baseline."""
     random = np.random.default_rng(seed)
     labels = [f"Genus{i // 3:03d} species{i:04d}" for i in range(classes - 1)] + [HOSTILE]
     sizes = np.maximum(2, random.lognormal(2, 1, classes).astype(int))
@@ -41,7 +43,7 @@ def write_run(
     write_records(root, known)
     write_audit(root, known, classes, folds)
     metrics = []
-    for kind, named in (("models", models), ("baselines", baselines)):
+    for kind, named in (("models", models), ("baselines", baselines), ("engines", engines or {})):
         for model, level in named.items():
             for fold in range(folds):
                 folder = root / kind / model / f"fold_{fold}"
@@ -143,6 +145,15 @@ def write_fold(folder: Path, kind, model, fold, level, labels, random) -> None:
         run |= {"trainable_parameters": 1400000, "best_epoch": 18.0 + fold, "epochs_run": 25.0 - fold}
         run |= {"gap": 0.021 + 0.001 * fold, "device": "cpu", "samples_per_second": 55.5}
         write_tsv(folder / "history.tsv", history(level, fold))
+    if kind == "engines":
+        names = [next(iter(MODELS)), list(BASELINES)[-1]]
+        pool = {
+            "members": [*names, "product of all"],
+            "weights": [0.2 + fold / 100, 0.5, 0.3 - fold / 100],
+            "groups": 150,
+        }
+        losses = {model: 0.11, names[0]: 0.2, names[1]: 0.15}
+        run |= {"pool": {**pool, "temperatures": [1.2, 0.8, 0.9]}, "validation_log_loss": losses}
     write_json(folder / "run.json", run)
     sets = {"coverage": 0.9, "shared": 0.1, "own": {}}
     write_json(folder / "calibration.json", {"method": "temperature", "candidates": {"temperature": 0.2}, "sets": sets})

@@ -137,8 +137,9 @@ def test_every_way_to_import_is_followed(copy):
 
 
 TRAINS = {"train_fold.py", "refit_model.py"}
-READS_LABELS = {"read_records.py", "map_labels.py", "split_folds.py", "run_baseline.py", "evaluate_fold.py", *TRAINS}
-JUDGES = {"evaluate_fold.py", "package_model.py", "name_query.py", "write_report.py"}
+READS_LABELS = {"read_records.py", "map_labels.py", "split_folds.py", "run_baseline.py", "evaluate_fold.py"}
+READS_LABELS |= {"package_engine.py", *TRAINS}
+JUDGES = {"evaluate_fold.py", "package_model.py", "package_engine.py", "name_query.py", "write_report.py"}
 
 
 @pytest.mark.parametrize(
@@ -149,7 +150,7 @@ JUDGES = {"evaluate_fold.py", "package_model.py", "name_query.py", "write_report
         ("tasks/class_labels.py", READS_LABELS),
         ("tasks/class_judging.py", JUDGES),
         ("tasks/class_report.py", {"write_report.py"}),
-        ("baselines.py", {"run_baseline.py"}),
+        ("baselines.py", {"run_baseline.py", "package_engine.py", "name_query.py"}),
         ("tasks/binary_labels.py", set()),
         ("tasks/binary_judging.py", set()),
         ("tasks/binary.py", set()),

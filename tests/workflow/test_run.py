@@ -83,6 +83,7 @@ def split_run(base: Path) -> Run:
     query.write_bytes(gzip.compress(fasta(QUERY).encode()))
     config = configuration(inputs, "split", query=str(query), metrics={"top_k": 5}, calibration={"method": "auto"})
     config["data"]["columns"]["split"] = "split"
+    config["engine"] = {"experts": ["full", "naive_bayes"]}
     before = files_of(first.results)
     run = Run(first.directory, config).make("all", "predict")
     (base / "split" / "untouched").write_text(str(files_of(first.results) == before))
@@ -399,6 +400,26 @@ def test_predictions_go_as_deep_as_they_are_sure(given_split):
             wanted = ("", "", "Unassigned", row["genus_probability"])
         assert (row["rank"], row["taxon"], form["Taxon"][name]) == wanted[:3]
         assert form["Confidence"][name] == pytest.approx(float(wanted[3]))
+
+
+def test_the_engine_is_judged_reported_and_saved_like_a_model(given_split):
+    results = given_split.results
+    folder = results / "engines/engine/fold_0"
+    mine, expert = scores(folder), scores(results / "models/full/fold_0")
+    assert (mine["id"] == expert["id"]).all() and (mine["role"] == expert["role"]).all()
+    np.testing.assert_allclose(np.exp(mine["logits"].astype(float)).sum(axis=1), 1, atol=1e-5)
+    metrics = table(results / "metrics.tsv", dtype={"class": str})
+    engine = metrics[(metrics["model"] == "engine") & (metrics["class"] == "all")]
+    assert {*NAMED_METRICS} <= set(engine["metric"])
+    raw = engine[(engine["split"] == "validation") & (engine["metric"] == "log_loss")]["value"].item()
+    losses = json.loads((folder / "run.json").read_text())["validation_log_loss"]
+    assert raw == pytest.approx(losses["engine"], abs=1e-5)
+    text = (results / "report/report.html").read_text()
+    assert "Do several experts together do better?" in text and "Several experts as one" in text
+    assert {path.name for path in (results / "final/engine").iterdir() if path.is_dir()} == {"full", "naive_bayes"}
+    namer = "engine" if losses["engine"] <= losses["full"] else "full"
+    assert set(table(results / "predictions/new.tsv")["model"]) == {namer}
+    assert f"snakemake predict uses {'the engine' if namer == 'engine' else namer}" in text
 
 
 def test_a_split_column_is_one_fold(given_split):

@@ -23,6 +23,7 @@ rule baseline:
         method="{method}",
         fold="{fold}",
         settings=lambda wildcards: config["baselines"].get(wildcards.method, {}),
+        tune=lambda wildcards: config["baselines"]["tune"] and wildcards.method in TASK.tuned,
         seed=config["seed"],
         task=TASK_NAMED,
         code=code("run_baseline.py", "labels", "baselines"),

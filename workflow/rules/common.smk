@@ -11,6 +11,7 @@ sys.path.insert(0, str(WORKFLOW_FOLDER / "scripts"))
 from dnatune import config as configuration
 from dnatune.backbones import folder_version
 from dnatune.errors import UserError
+from dnatune.experts import experts
 from dnatune.files import fingerprint
 from dnatune.run_plan import write_plan
 from dnatune.source_version import source_version
@@ -46,13 +47,32 @@ BASELINES = [m for m in config["baselines"]["methods"] if VSEARCH or m != "vsear
 if len(BASELINES) == len(config["baselines"]["methods"]):
     LEFT_OUT = []
 
+# Models and baselines that are pooled, and the name of their pool, in a list: empty where there is none.
+EXPERTS = experts(config, TASK, BASELINES)
+ENGINES = [config["engine"]["name"]] if EXPERTS else []
+if config["engine"]["experts"] and not EXPERTS:
+    LEFT_OUT.append(f"{config['engine']['name']}: fewer than two of its experts can run here")
+JUDGED = {
+    **dict.fromkeys(TRAINED, "models"),
+    **dict.fromkeys(BASELINES, "baselines"),
+    **dict.fromkeys(ENGINES, "engines"),
+}
+
+# What calibration, thresholds and sets of names depend on: params of every rule that judges.
+JUDGING = {
+    "calibration": config["calibration"],
+    "sets": config["sets"],
+    "rank_threshold": config["taxonomy"]["threshold"],
+}
+
 
 wildcard_constraints:
     fold=r"\d+",
     model="|".join(map(re.escape, TRAINED)),
     method="|".join(BASELINES) or "none",
-    kind="models|baselines",
-    predictor="|".join(map(re.escape, [*TRAINED, *BASELINES])),
+    engine="|".join(map(re.escape, ENGINES)) or "none",
+    kind="models|baselines|engines",
+    predictor="|".join(map(re.escape, JUDGED)),
 
 
 def code(script, *parts):
@@ -98,14 +118,18 @@ def embeddings_of(wildcards):
 
 
 def fold_files(name, predictors):
-    """A file of every fold of every model or baseline, in that order."""
-    kinds = {**dict.fromkeys(TRAINED, "models"), **dict.fromkeys(BASELINES, "baselines")}
-    return [f"<results>/{kinds[p]}/{p}/fold_{fold}/{name}" for p in predictors for fold in FOLDS]
+    """A file of every fold of every model, baseline or engine, in that order."""
+    return [f"<results>/{JUDGED[p]}/{p}/fold_{fold}/{name}" for p in predictors for fold in FOLDS]
+
+
+def expert_files(name, folds):
+    """A file of every expert of the engine, fold after fold."""
+    return [f"<results>/{JUDGED[e]}/{e}/fold_{fold}/{name}" for fold in folds for e in EXPERTS]
 
 
 def final_models():
-    """Folders of the saved models."""
-    return [f"<results>/final/{model}" for model in PACKAGED]
+    """Folders of the saved models, and of the engine."""
+    return [f"<results>/final/{model}" for model in [*PACKAGED, *ENGINES]]
 
 
 def predictions(wildcards):
@@ -159,10 +183,8 @@ def benchmarks_of_jobs():
     jobs += [f"embeddings/{model}" for model in MODELS if kind_of(TRAINED[model]).needs_embeddings]
     jobs += [f"train/{model}/fold_{fold}" for model in TRAINED for fold in FOLDS]
     jobs += [f"baselines/{method}/fold_{fold}" for method in BASELINES for fold in FOLDS]
-    kinds = [("models", TRAINED), ("baselines", BASELINES)]
-    jobs += [
-        f"evaluate/{kind}/{name}/fold_{fold}" for kind, names in kinds for name in names for fold in FOLDS
-    ]
+    jobs += [f"engines/{engine}/fold_{fold}" for engine in ENGINES for fold in FOLDS]
+    jobs += [f"evaluate/{kind}/{name}/fold_{fold}" for name, kind in JUDGED.items() for fold in FOLDS]
     return [f"<benchmarks>/{job}.tsv" for job in jobs]
 
 

@@ -24,12 +24,10 @@ rule evaluate:
         mem_mb=lambda wildcards, attempt: 4000 * attempt,
         runtime=lambda wildcards, attempt: 60 * attempt,
     params:
+        **JUDGING,
         model="{predictor}",
         fold="{fold}",
-        calibration=config["calibration"],
-        sets=config["sets"],
         metrics=config["metrics"],
-        rank_threshold=config["taxonomy"]["threshold"],
         seed=config["seed"],
         task=TASK_NAMED,
         code=code("evaluate_fold.py", "labels", "judging"),
@@ -41,8 +39,8 @@ rule evaluate:
 
 rule compare:
     input:
-        metrics=fold_files("metrics.tsv", [*TRAINED, *BASELINES]),
-        curves=fold_files("curves.npz", [*TRAINED, *BASELINES]),
+        metrics=fold_files("metrics.tsv", JUDGED),
+        curves=fold_files("curves.npz", JUDGED),
         folds="<results>/folds/folds.tsv",
     output:
         metrics="<results>/metrics.tsv",

@@ -64,14 +64,12 @@ rule package:
         mem_mb=asked("package", "mem_mb"),
         runtime=asked("package", "runtime"),
     params:
+        **JUDGING,
         model="{model}",
         settings=model_settings,
         seed=config["seed"],
         mode=config["packaging"]["mode"],
         light=config["packaging"]["light"],
-        calibration=config["calibration"],
-        rank_threshold=config["taxonomy"]["threshold"],
-        sets=config["sets"],
         task=TASK_NAMED,
         code=code("package_model.py", "judging"),
     message:
@@ -84,6 +82,7 @@ rule name_query:
     input:
         query=config["query"] or [],
         models=final_models(),
+        runs=fold_files("run.json", ENGINES),
         metrics="<results>/metrics.tsv",
     output:
         **{
@@ -107,10 +106,12 @@ rule name_query:
         gpu_model=card("name_query"),
     params:
         models=PACKAGED,
+        engines=ENGINES,
+        wanted=config["predict_with"],
         filter=config["filter"],
         top_k=config["metrics"]["top_k"],
         task=TASK_NAMED,
-        code=code("name_query.py", "learning", "judging"),
+        code=code("name_query.py", "learning", "judging", "baselines"),
     message:
         "Naming the sequences of {input.query}"
     script:

@@ -6,14 +6,14 @@ SECTIONS = [f"sections/{name}.html.j2" for name in TASK.sections]
 
 rule figures:
     input:
-        **{name: fold_files(f"{name}.tsv", MODELS + BASELINES) for name in TASK.fold_tables},
+        **{name: fold_files(f"{name}.tsv", MODELS + BASELINES + ENGINES) for name in TASK.fold_tables},
         labels_summary="<results>/labels/summary.json",
         class_balance="<results>/labels/class_balance.tsv",
         folds_audit="<results>/folds/audit.json",
         metrics="<results>/metrics.tsv",
         comparison="<results>/comparison.tsv",
         histories=fold_files("history.tsv", MODELS),
-        curves=fold_files("curves.npz", [*TRAINED, *BASELINES]),
+        curves=fold_files("curves.npz", JUDGED),
     output:
         **{
             figure: report(
@@ -47,7 +47,7 @@ rule figures:
 
 rule report:
     input:
-        **{name: fold_files(f"{name}.tsv", MODELS + BASELINES) for name in TASK.fold_tables},
+        **{name: fold_files(f"{name}.tsv", MODELS + BASELINES + ENGINES) for name in TASK.fold_tables},
         records_summary="<results>/records/summary.json",
         removed="<results>/records/removed.tsv",
         labels_summary="<results>/labels/summary.json",
@@ -59,10 +59,10 @@ rule report:
         paired="<results>/paired_tests.tsv",
         figures=expand("<results>/report/figures/{figure}.svg", figure=FIGURES),
         histories=fold_files("history.tsv", MODELS),
-        runs=fold_files("run.json", MODELS + BASELINES),
+        runs=fold_files("run.json", MODELS + BASELINES + ENGINES),
         scores=fold_files("scores.npz", MODELS),
         tokens=[f"<results>/tokens/{name}" for name in TOKEN_SETS],
-        calibrations=fold_files("calibration.json", [*TRAINED, *BASELINES]),
+        calibrations=fold_files("calibration.json", JUDGED),
         benchmarks=benchmarks_of_jobs(),
         template=report_source("report.html.j2"),
         parts=[report_source(name) for name in ("pieces.html.j2", *SECTIONS)],
@@ -94,6 +94,8 @@ rule report:
         left_out=LEFT_OUT,
         language_models=MODELS,
         baselines=BASELINES,
+        engines=ENGINES,
+        predict_with=config["predict_with"],
         library_versions=installed_versions(),
         task=TASK_NAMED,
         code=code("write_report.py", "judging", "report"),

@@ -142,6 +142,10 @@ class Task:
     stages: tuple[str, ...] = ("raw", "calibrated")
     wording = Wording()
     baselines: tuple[str, ...] = ()
+    # Baselines that join the language models in the engine: of each place the first that runs. Empty: no engine.
+    experts: tuple[tuple[str, ...], ...] = ()
+    # Baselines whose settings can be chosen on validation.
+    tuned: tuple[str, ...] = ()
     # Tables of a fold besides metrics.tsv; tables, figures and sections of the report besides the common ones.
     fold_tables: tuple[str, ...] = ()
     report_tables: tuple[str, ...] = ()

@@ -32,6 +32,8 @@ class Multiclass(Task):
     imbalance = ("none", "class_weights", "balanced_sampling", "focal", "logit_adjustment")
     calibrations = ("auto", "none", "temperature", "platt", "isotonic")
     baselines = ("majority", "naive_bayes", "logistic_regression", "vsearch_top_hit", "vector_logistic_regression")
+    tuned = ("naive_bayes", "logistic_regression", "vector_logistic_regression")
+    experts = (("logistic_regression",), ("vsearch_top_hit",))
     fold_tables = ("confusions",)
     report_tables = ("per_class", "confusions", "sets")
     figures = (
@@ -45,7 +47,7 @@ class Multiclass(Task):
         "confusions",
         "per_class_f1_vs_size",
     )
-    sections = ("precision_recall", "reliability", "sets", "classes", "confusions", "unknowns")
+    sections = ("engine", "precision_recall", "reliability", "sets", "classes", "confusions", "unknowns")
     card = Card(more=", and gives the set of names that holds the true one as often as was asked (`sets` in that file)")
     parts: ClassVar[Mapping[str, str]] = {
         "labels": "tasks.class_labels:ClassLabels",

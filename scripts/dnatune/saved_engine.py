@@ -1,0 +1,63 @@
+"""A saved engine: its experts in one folder, and the names they give together.
+
+In: ``final/<engine>/`` as ``engine_package`` writes it. Out: calibrated probabilities, as of a saved model.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dnatune import files
+from dnatune.errors import UserError
+from dnatune.pooling import Pool
+from dnatune.prediction import Predictor, SavedModel
+from dnatune.saved_experts import load_expert
+from dnatune.tasks import task
+
+
+class SavedEngine:
+    """A folder written by ``engine_package``, ready to name sequences.
+
+    Raises UserError if the folder is not one.
+    """
+
+    def __init__(self, folder: str | Path, threads: int = 1) -> None:
+        folder = Path(folder)
+        if not (folder / "engine.json").is_file():
+            raise UserError(f"{folder} is not a saved engine of dnatune: it has no engine.json.")
+        self.about: dict[str, Any] = files.read_json(folder / "engine.json")
+        self.task = task(**self.about["task"])
+        self.classes: list[str] = self.about["classes"]
+        self.calibrator: dict[str, Any] = files.read_json(folder / "calibration.json")
+        self.pool = Pool.from_json(self.about["pool"])
+        self.models = {name: SavedModel(folder / name) for name in self.about["models"]}
+        methods = [name for name in self.pool.experts if name not in self.models]
+        self.baselines = {name: load_expert(folder / name, self.task.baseline, threads) for name in methods}
+
+    def scores(self, sequences: list[str]) -> tuple[np.ndarray, np.ndarray]:
+        """Return log probabilities (sequences, classes) before calibration, and the number of windows: the most that
+        any language model read, 1 where there is none."""
+        windows, logits = np.ones(len(sequences), dtype=np.int64), []
+        for name in self.pool.experts:
+            if name in self.models:
+                answer, read = self.models[name].scores(sequences)
+                windows = np.maximum(windows, read)
+            else:
+                answer = self.baselines[name](sequences)
+            logits.append(answer)
+        return self.pool.log_probabilities(logits), windows
+
+    def predict(self, sequences: list[str]) -> tuple[np.ndarray, np.ndarray]:
+        """Return calibrated probabilities (sequences, classes) and the number of windows (sequences,)."""
+        scores, windows = self.scores(sequences)
+        return self.task.judging.calibrated(self.calibrator, scores), windows
+
+
+def open_saved(folder: str | Path, threads: int = 1) -> Predictor:
+    """Return the saved engine or the saved model of a folder in ``final/``."""
+    if (Path(folder) / "engine.json").is_file():
+        return SavedEngine(folder, threads)
+    return SavedModel(folder)

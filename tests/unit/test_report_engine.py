@@ -1,0 +1,62 @@
+"""The report on the engine: its place in the tables, its weights, and who names new sequences."""
+
+from dataclasses import replace
+
+import pytest
+
+from dnatune import report, report_engine
+from synthetic_run import BASELINES, MODELS, write_run
+from test_report import read_run, render
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = write_run(tmp_path_factory.mktemp("engine"), classes=12, folds=3, engines={"engine": 0.99})
+    return read_run(folder, engines=["engine"])
+
+
+def test_it_stands_among_models_and_baselines_and_is_not_the_model_of_the_answer(run):
+    rows = report.model_rows(run)[0]["rows"]
+    kinds = {row["model"]: row["kind"] for row in rows}
+    assert kinds["engine"] == "engine"
+    assert {kinds[name] for name in MODELS} == {"language model"}
+    assert {kinds[name] for name in BASELINES} == {"baseline"}
+    assert run.best in MODELS
+    models = report.tables(run)["models"]
+    assert set(models[models["model"] == "engine"]["kind"]) == {"engine"}
+
+
+def test_weights_are_those_of_run_json(run):
+    rows = report_engine.members(report_engine.engine_runs(run))
+    assert [row["member"] for row in rows] == ["nt-mini", "logistic_regression", "product of all"]
+    assert rows[0]["weight"] == pytest.approx(0.21) and rows[0]["weights"] == pytest.approx([0.2, 0.21, 0.22])
+    assert (rows[0]["log_loss"], rows[2]["log_loss"]) == (pytest.approx(0.2), None)
+
+
+def test_the_answer_says_what_pooling_gains_against_the_best_expert(run):
+    sentence = report_engine.sentences(run)[0]
+    assert "the engine, which pools nt-mini and logistic_regression" in sentence.text
+    level = run.comparison.query("model == 'engine' and split == 'test' and stage == 'calibrated'")
+    accuracy = level[level["metric"] == "accuracy"]["mean"].item()
+    assert f"Accuracy {accuracy:.3f} against" in sentence.text
+    assert "of logistic_regression (p = 0.004)" in sentence.text
+    assert sentence.text.startswith("Yes, on all counts")
+    unsure = replace(run, paired=run.paired.assign(p_value=0.2))
+    assert report_engine.sentences(unsure)[0].text.startswith("It is ahead on all counts, but not by enough")
+    worse = run.comparison.copy()
+    worse.loc[(worse["model"] == "engine") & (worse["metric"] != "log_loss"), "mean"] = 0.5
+    worse.loc[(worse["model"] == "engine") & (worse["metric"] == "log_loss"), "mean"] = 2.0
+    assert report_engine.sentences(replace(run, comparison=worse))[0].text.startswith("No: one of them alone")
+    assert "snakemake predict uses the engine: its log loss on validation is 0.110" in sentence.text
+
+
+def test_the_configuration_may_say_who_names(run):
+    words = report_engine.who_names(replace(run, predict_with="nt-mini"))
+    assert words == "snakemake predict uses nt-mini, as the configuration says."
+
+
+def test_the_section_is_there_with_an_engine_only(run):
+    page = render(run)
+    assert '<section id="engine">' in page and "what all agree on (product)" in page
+    assert '<section id="engine">' not in render(replace(run, engines=[]))
+    assert report_engine.sentences(replace(run, engines=[])) == []
