@@ -1,7 +1,7 @@
 """Calibrate and evaluate one model, or baseline, on one fold.
 
-input: scores, label_map; params: model, fold, calibration {method, cv_folds, coverage}, metrics {top_k}, seed, task;
-output: calibration, metrics, curves, and the task's own tables.
+input: scores, label_map; params: model, fold, calibration {method, cv_folds, coverage}, metrics {top_k},
+unknowns {score, false_alarm}, seed, task; output: calibration, metrics, curves, and the task's own tables.
 """
 
 import numpy as np
@@ -22,7 +22,15 @@ with job(snakemake) as log:
         class_names(snakemake.input.label_map),
         params.model,
         params.fold,
-        EvaluationSettings(method, cv_folds, params.metrics["top_k"], params.seed, params.calibration["coverage"]),
+        EvaluationSettings(
+            method,
+            cv_folds,
+            params.metrics["top_k"],
+            params.seed,
+            params.calibration["coverage"],
+            params.unknowns["score"],
+            params.unknowns["false_alarm"],
+        ),
     )
     write_json(output.calibration, result.calibrator)
     write_tsv(output.metrics, result.metrics)

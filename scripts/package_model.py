@@ -9,6 +9,7 @@ from dnatune.fold_data import class_names
 from dnatune.job import job
 from dnatune.model_card import card
 from dnatune.packaging import Package, fit_calibration, settled_epochs, write_package
+from dnatune.reference import add_reference
 from dnatune.scores import Scores
 from dnatune.tasks import task
 from dnatune.tasks.base import EvaluationSettings
@@ -20,8 +21,15 @@ with job(snakemake) as log:
     settings = {**params.settings, "head": kind.head(classes)}
     package = Package(params.model, settings, params.seed, classes, params.mode, params.light, dict(params.task))
     runs = [files.read_json(path) for path in given.runs]
-    wanted = params.calibration
-    judged = EvaluationSettings(wanted["method"], wanted["cv_folds"], seed=params.seed, coverage=wanted["coverage"])
+    wanted, unknowns = params.calibration, params.unknowns
+    judged = EvaluationSettings(
+        wanted["method"],
+        wanted["cv_folds"],
+        seed=params.seed,
+        coverage=wanted["coverage"],
+        rejection=unknowns["score"],
+        false_alarm=unknowns["false_alarm"],
+    )
     calibrator = fit_calibration([Scores.load(path) for path in given.scores], runs, package.mode, kind, judged)
     metrics = pd.concat([files.read_tsv(path) for path in given.metrics])
     tokens = files.read_json(Path(given.tokens) / "tokens.json")
@@ -29,6 +37,7 @@ with job(snakemake) as log:
     with files.whole(snakemake.output.folder) as partial:
         partial.mkdir(parents=True)
         about = write_package(package, [Path(w) for w in weights], runs, calibrator, tokens, partial)
+        add_reference(partial, given.get("reference"), calibrator)
         text = card(about, metrics, runs, calibrator, classes, settled_epochs(runs))
         (partial / "README.md").write_text(text, "utf-8")
     log.info("%s saved in %s (calibration: %s)", params.model, snakemake.output.folder, calibrator["method"])

@@ -18,7 +18,9 @@ with job(snakemake) as log, distributed.processes(GPUS):
     params, given, made = snakemake.params, snakemake.input, snakemake.output
     torch.set_num_threads(max(1, snakemake.threads // distributed.size()))
     folder, number = Path(params.checkpoints), int(params.fold)
-    training = Job(params.model, params.settings, task(**params.task), params.seed, folder, number, params.code)
+    training = Job(
+        params.model, params.settings, task(**params.task), params.seed, folder, number, params.code, params.distances
+    )
     fold = load_fold(given.records, given.folds, given.label_map, training.fold, training.task)
     log.info("%s, fold %d: %d sequences to train on", training.model, training.fold, len(fold.train))
     inputs = open_inputs(given.tokens, given.get("embeddings"))

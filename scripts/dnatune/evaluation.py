@@ -22,6 +22,7 @@ from dnatune.metrics import (
     reliability,
     top_choices,
 )
+from dnatune.rejection_figures import evaluate_rejection
 from dnatune.scores import Scores, probabilities
 from dnatune.tasks.base import EvaluationSettings, Task
 
@@ -71,5 +72,8 @@ def evaluate_fold(
         curves[f"reliability_{stage}"] = reliability(top, predicted == test.label)
         curves[f"pr_precision_{stage}"] = ranking.precision
         del p
+    rows, more = evaluate_rejection(scores, calibrator, task.judging.calibrated)
+    tables.append(rows)
+    curves |= more
     metrics = pd.concat(tables, ignore_index=True).assign(model=model, fold=fold)[METRIC_COLUMNS]
     return Evaluation(calibrator, metrics, curves, {"confusions": confusions(predicted, test.label, class_names)})

@@ -28,6 +28,7 @@ from dnatune.scores import Scores
 from dnatune.tasks.base import Task
 from dnatune.tokens import TokenTable
 from dnatune.training import Trained, TrainingData, train
+from dnatune.vectors import Reader, scores_with_evidence
 from dnatune.versions import installed_versions
 from dnatune.views import prediction_views, training_views
 
@@ -38,7 +39,8 @@ LOGGER = logging.getLogger("dnatune")
 class Job:
     """What a training job is: model name and settings, the task, the run's seed, where checkpoints go.
 
-    ``code`` is the version of the code that trains (see ``source_version``).
+    ``code`` is the version of the code that trains (see ``source_version``); ``distances``: whether the distance of
+    each scored record to the training records is measured.
     """
 
     model: str
@@ -48,6 +50,7 @@ class Job:
     checkpoints: Path
     fold: int | None = None
     code: str = ""
+    distances: bool = False
 
 
 def open_inputs(tokens: str | Path, embeddings: str | Path | None) -> Inputs:
@@ -118,16 +121,22 @@ def train_on_fold(job: Job, fold: FoldData, inputs: Inputs, records_sha256: str)
     start = time.perf_counter()
     data = TrainingData(inputs, fold.labels, fold.train, fold.validation, len(fold.classes))
     trained, folder = run_training(job, inputs, data, fold.classes, records_sha256)
-    score = partial(
-        score_records,
-        trained.model,
-        inputs,
-        views=views_at_prediction(job.settings, inputs.table),
-        outputs=len(fold.classes),
-        task=job.task,
-        precision=trained.run["precision"],
-    )
-    scores = fold_scores(fold, distributed.by_shares(fold.scored, score))
+    views, evidence = views_at_prediction(job.settings, inputs.table), None
+    if job.task.classes:
+        reader = Reader(trained.model, inputs, views, len(fold.classes), job.task, trained.run["precision"])
+        logits, evidence = scores_with_evidence(reader, fold, job.distances)
+    else:
+        score = partial(
+            score_records,
+            trained.model,
+            inputs,
+            views=views,
+            outputs=len(fold.classes),
+            task=job.task,
+            precision=trained.run["precision"],
+        )
+        logits = distributed.by_shares(fold.scored, score)
+    scores = fold_scores(fold, logits, evidence)
     run = {
         **describe(job),
         **trained.run,
@@ -178,7 +187,7 @@ def train_on_all(
 ) -> tuple[Trained, dict, Path]:
     """Train on every known record for ``epochs`` epochs; nothing is chosen, so nothing needs a validation part."""
     start = time.perf_counter()
-    everything = np.sort(np.concatenate([fold.train, fold.validation, fold.test]))
+    everything = fold.known
     data = TrainingData(inputs, fold.labels, everything, everything[:0], len(fold.classes))
     trained, folder = run_training(job, inputs, data, fold.classes, records_sha256, stop=epochs)
     run = {

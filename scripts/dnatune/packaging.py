@@ -20,6 +20,7 @@ from dnatune.backbones.modeling_ensemble import (
     EnsembleForSequenceClassification,
     EnsembleForTokenClassification,
 )
+from dnatune.fold_data import FoldData
 from dnatune.saved_models import is_ours, save_model
 from dnatune.scores import Scores
 from dnatune.tasks import Task, task
@@ -44,6 +45,11 @@ class Package:
     mode: str
     light: bool
     task: dict[str, Any]
+
+
+def trained_rows(package_mode: str, fold: FoldData) -> np.ndarray:
+    """Return the row numbers that a saved model has learned from: those of its fold, or all known records."""
+    return fold.train if package_mode == "best_fold" else fold.known
 
 
 def settled_epochs(runs: list[dict[str, Any]]) -> float:

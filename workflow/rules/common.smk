@@ -154,6 +154,20 @@ def run_results():
     return ["<results>/report/report.html", *final_models()] if TASK.labelled else vectors()
 
 
+# Whether scores may need the distance of a sequence to the training sequences (see ``dnatune.rejection``).
+MEASURES_DISTANCES = TASK.classes and config["unknowns"]["score"] in ("auto", "distance", "nearest")
+
+
+def rejection_settings():
+    """How unknown sequences are found out: the score and the share of false alarms."""
+    return {key: config["unknowns"][key] for key in ("score", "false_alarm")}
+
+
+def reference_of(wildcards):
+    """Vectors of the training sequences, where the saved model measures distances to them."""
+    return {"reference": f"<results>/models/{wildcards.model}/reference.npz"} if MEASURES_DISTANCES else {}
+
+
 def packaged_weights(wildcards):
     """Weights that the saved model is made of."""
     if config["packaging"]["mode"] == "refit":

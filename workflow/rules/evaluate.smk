@@ -26,6 +26,7 @@ rule evaluate:
         fold="{fold}",
         calibration=config["calibration"],
         metrics=config["metrics"],
+        unknowns=rejection_settings(),
         seed=config["seed"],
         task=TASK_NAMED,
         code=code("evaluate_fold.py", "judging"),

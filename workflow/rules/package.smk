@@ -37,8 +37,43 @@ rule refit:
         "../../scripts/refit_model.py"
 
 
+rule reference:
+    input:
+        tokens=tokens_of,
+        records="<results>/records/records.parquet",
+        folds="<results>/folds/folds.tsv",
+        label_map="<results>/labels/label_map.json",
+        weights=packaged_weights,
+        runs=lambda wildcards: fold_files("run.json", [wildcards.model]),
+    output:
+        reference="<results>/models/{model}/reference.npz",
+    log:
+        "<logs>/reference/{model}.log",
+    benchmark:
+        "<benchmarks>/reference/{model}.tsv"
+    conda:
+        f"../../envs/train-{config['training_environment']}.yaml"
+    threads: model_threads
+    resources:
+        mem_mb=model_resource("mem_mb"),
+        runtime=model_resource("runtime"),
+        gpu=one_gpu,
+    params:
+        model="{model}",
+        settings=model_settings,
+        task=TASK_NAMED,
+        seed=config["seed"],
+        mode=config["packaging"]["mode"],
+        code=code("embed_reference.py", "labels", "learning"),
+    message:
+        "Reading the training sequences with the saved {wildcards.model}, to measure distances to them"
+    script:
+        "../../scripts/embed_reference.py"
+
+
 rule package:
     input:
+        unpack(reference_of),
         tokens=tokens_of,
         label_map="<results>/labels/label_map.json",
         weights=packaged_weights,
@@ -64,6 +99,7 @@ rule package:
         mode=config["packaging"]["mode"],
         light=config["packaging"]["light"],
         calibration=config["calibration"],
+        unknowns=rejection_settings(),
         task=TASK_NAMED,
         code=code("package_model.py", "judging"),
     message:

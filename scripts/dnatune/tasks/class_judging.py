@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from dnatune import calibration
+from dnatune import calibration, rejection
 from dnatune.evaluation import Evaluation, evaluate_fold
 from dnatune.scores import Scores
 from dnatune.tasks.base import EvaluationSettings, Judging
@@ -24,8 +24,8 @@ class ClassJudging(Judging):
         return evaluate_fold(scores, names, model, fold, self.task, settings)
 
     def calibrate(self, validation: Scores, settings: EvaluationSettings) -> dict[str, Any]:
-        """Fit temperature, Platt or isotonic calibration."""
-        return calibration.fit(
+        """Fit temperature, Platt or isotonic calibration, then the threshold of what is rejected as unknown."""
+        fitted = calibration.fit(
             settings.calibration,
             validation.logits,
             validation.label,
@@ -33,10 +33,19 @@ class ClassJudging(Judging):
             settings.cv_folds,
             validation.group,
         )
+        p = calibration.apply(fitted, validation.logits)
+        fitted["rejection"] = rejection.fit(validation, p, settings.rejection, settings.false_alarm)
+        return fitted
 
     def calibrated(self, calibrator: dict[str, Any], scores: np.ndarray) -> np.ndarray:
         """Return probabilities (n, classes)."""
         return calibration.apply(calibrator, scores)
+
+    def known_or_not(
+        self, predicted: np.ndarray, evidence: np.ndarray | None, calibrator: dict[str, Any]
+    ) -> pd.DataFrame:
+        """Return rejection_score and known."""
+        return rejection.columns(predicted, evidence, calibrator.get("rejection"))
 
     def predictions(
         self, predicted: np.ndarray, lengths: np.ndarray, names: Sequence[str], calibrator: dict[str, Any], top_k: int
