@@ -37,7 +37,7 @@ class Witness:
     def __init__(self, table: TokenTable, records: np.ndarray, views: np.ndarray) -> None:
         self._of = (table, records, views)
         self._energy = MeanOfSequences(*self._of, 1)
-        self._vectors: MeanOfSequences | None = None
+        self._vectors: list[MeanOfSequences] = []
         self._logits: list[torch.Tensor] = []
         self._read: list[torch.Tensor] = []
 
@@ -57,19 +57,19 @@ class Witness:
         """Take in what the model showed of the token ``rows``, which stand at ``places`` of all rows."""
         energy = torch.stack([logits.float().logsumexp(-1) for logits in self._logits]).mean(0)
         self._energy.add(places, rows, energy[:, None].cpu())
-        if self._read:
-            parts = [part.float() for part in self._read]
-            parts = parts if len(parts) == 1 else [torch.nn.functional.normalize(part) for part in parts]
-            vectors = torch.cat(parts, dim=1).cpu()
-            self._vectors = self._vectors or MeanOfSequences(*self._of, vectors.shape[1])
-            self._vectors.add(places, rows, vectors)
+        if not self._vectors:
+            self._vectors = [MeanOfSequences(*self._of, read.shape[1]) for read in self._read]
+        for mean, read in zip(self._vectors, self._read, strict=True):
+            mean.add(places, rows, read.float().cpu())
         self._logits.clear()
         self._read.clear()
 
     def result(self) -> np.ndarray:
         """Return (records, 1 + size) float32: the energy, then the vector; size is 0 where no head reads a vector."""
-        parts = [self._energy.result()] + ([] if self._vectors is None else [self._vectors.result()])
-        return torch.cat(parts, dim=1).numpy()
+        vectors = [mean.result() for mean in self._vectors]
+        if len(vectors) > 1:
+            vectors = [torch.nn.functional.normalize(each) for each in vectors]
+        return torch.cat([self._energy.result(), *vectors], dim=1).numpy()
 
 
 def heads(model: torch.nn.Module) -> list[torch.nn.Module]:
