@@ -18,7 +18,7 @@ import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from dnatune import report_files, report_tables, report_words
+from dnatune import report_files, report_tables, report_unknowns, report_words
 from dnatune.report_contents import FIGURES, SECTIONS
 from dnatune.report_words import Estimate
 from dnatune.tasks.base import Task
@@ -173,9 +173,11 @@ def render(run: Run, template: str | Path, css: str | Path, js: str | Path) -> s
         {entry["model"] for entry in run.runs if entry.get("gap") is not None},
         key=list(run.language_models).index,
     )
+    rejection = report_unknowns.section(run) if run.task.classes else {}
     return environment.get_template(Path(template).name).render(
         run=run,
-        sections=[SECTIONS[name] for name in run.task.sections if name != "unknowns" or len(run.unknowns)],
+        sections=[SECTIONS[name] for name in run.task.sections if name != "unknowns" or rejection or len(run.unknowns)],
+        rejection=rejection,
         answer=run.task.report.answer(run),
         big_numbers=big_numbers(run),
         figures=figures,

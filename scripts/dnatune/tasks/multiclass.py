@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar
 
-from dnatune.tasks.base import Task
+from dnatune.tasks.base import Card, Task
 
 
 class Multiclass(Task):
@@ -42,7 +42,10 @@ class Multiclass(Task):
         "reliability",
         "confusions",
         "per_class_f1_vs_size",
+        "unknown_scores",
+        "named_accuracy",
     )
+    card = Card(more=", and says in the column `known` whether a sequence looks like those it was trained on")
     sections = ("precision_recall", "reliability", "classes", "confusions", "unknowns")
     parts: ClassVar[Mapping[str, str]] = {
         "labels": "tasks.class_labels:ClassLabels",
