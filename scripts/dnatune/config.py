@@ -137,6 +137,8 @@ def _settle_by_task(config: dict[str, Any]) -> None:
     """Fill in what depends on the task, and refuse what the task does not have."""
     kind = task(**task_of(config))
     word = f"task: {config['task']}"
+    if not kind.classes:
+        _refuse_unknowns(config, word)
     if not kind.labelled:
         config["baselines"]["methods"] = []
         return
@@ -158,6 +160,18 @@ def _settle_by_task(config: dict[str, Any]) -> None:
     if not isinstance(config["data"]["columns"]["label"], str) and not kind.several_columns:
         raise UserError(f"Configuration key 'data.columns.label': {word} has one column of labels, not a list.")
     kind.check(config)
+
+
+def _refuse_unknowns(config: dict[str, Any], word: str) -> None:
+    """Refuse what finds out unknown species where labels are no classes."""
+    usual = _complete({}, load_schema()["properties"]["unknowns"])
+    keys = [f"unknowns.{key}" for key, value in config["unknowns"].items() if value != usual[key]]
+    keys += ["data.columns.known"] if config["data"]["columns"]["known"] else []
+    if keys:
+        raise UserError(
+            f"Configuration key '{keys[0]}' has no effect with {word}: only classes (multiclass, binary) can be "
+            "unknown; leave it out."
+        )
 
 
 def _check_reading(key: str, model: dict[str, Any], kind: Task, word: str) -> None:

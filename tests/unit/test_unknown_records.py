@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dnatune import config
 from dnatune.audit import audit_folds
 from dnatune.errors import UserError
 from dnatune.files import read_json, write_json
@@ -159,3 +160,21 @@ def test_the_audit_sees_a_held_out_class_in_training(written):
     audit = audit_folds(folder / "f.tsv", folder / "records.parquet", "k-fold")
     assert not audit["clean"] and "held-out classes in another role" in audit["problems"][0]
     write_json(folder / "a.json", audit)
+
+
+@pytest.mark.parametrize(
+    ("kind", "section", "words"),
+    [
+        ("regression", {"unknowns": {"score": "energy"}}, r"unknowns\.score' has no effect with task: regression"),
+        ("multilabel", {"unknowns": {"false_alarm": 0.1}}, r"unknowns\.false_alarm' has no effect"),
+        ("token", {"columns": {"known": "k"}}, r"data\.columns\.known' has no effect with task: token"),
+        ("binary", {"unknowns": {"held_out_share": 0.1}}, "nothing is left to tell apart"),
+        ("multiclass", {"unknowns": {"false_alarm": 0}}, r"unknowns\.false_alarm.*more than 0"),
+        ("multiclass", {"unknowns": {"score": "energie"}}, "did you mean 'energy'"),
+    ],
+)
+def test_keys_without_effect_and_wrong_values_are_refused(kind, section, words):
+    data = {"sequences": "s.fasta", "labels": "l.csv", **{k: v for k, v in section.items() if k == "columns"}}
+    written = {"name": "t", "task": kind, "data": data, "models": {"m": {"backbone": "builtin:nt-mini"}}}
+    with pytest.raises(UserError, match=words):
+        config.resolve(written | {k: v for k, v in section.items() if k != "columns"})
