@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from dnatune.figures import GREY, OKABE_ITO, WIDTH, empty_figure, shortened, styled
 from dnatune.figures_models import LINES, MARKERS
@@ -46,6 +47,8 @@ def unknown_scores(folds: Folds, model: str = "", colors: Sequence[str] = OKABE_
         lowest = max(float(np.quantile(everything, 0.005)), 1e-6)
         edges = np.geomspace(lowest, max(float(everything.max()), 2 * lowest), BINS + 1)
         axes.set_xscale("log")
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.xaxis.set_minor_formatter(NullFormatter())
     for number, (name, scores) in enumerate(values.items()):
         counts = np.histogram(np.clip(scores, edges[0], edges[-1]), edges)[0] / len(scores)
         label = f"{'known, test part' if name == 'known' else KINDS[name]} ({len(scores):,})"
@@ -100,6 +103,6 @@ def named_accuracy(models: Mapping[str, Folds], colors: Sequence[str] = OKABE_IT
     axes.set_ylim(max(0.0, floor - 0.02), 1.005)
     axes.set_xlim(0, 1.02)
     axes.set_xlabel("share of known test sequences that get a name")
-    axes.set_ylabel("share of right names among them")
+    axes.set_ylabel("right names among them")
     axes.legend(loc="upper left", bbox_to_anchor=(0, -0.2), ncols=2)
     return figure

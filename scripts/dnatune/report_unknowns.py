@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from dnatune import report_tables
 from dnatune import report_words_unknowns as words
 from dnatune.rejection import SCORES
 from dnatune.unknown_kinds import UNKNOWN_KINDS
@@ -60,8 +61,8 @@ def section(run: Run) -> dict[str, Any]:
             ]  # fmt: skip
             alarms = means.get(("test", f"rejected_{score}", "all", best), NOTHING)
             found["scores"].append({"score": words.SCORES[score].name, "false_alarms": alarms, "kinds": cells})
-    notes = {f"{name}, fold {fold}: {entry['note']}" for (name, fold), entry in fitted.items() if entry.get("note")}
-    found["notes"] = sorted(notes)
+    noted = [{"model": name, "fold": fold, **entry} for (name, fold), entry in fitted.items()]
+    found["notes"] = report_tables.notes(noted)
     return found
 
 
