@@ -25,6 +25,7 @@ from dnatune.metrics import (
 from dnatune.rejection_figures import evaluate_rejection
 from dnatune.scores import Scores, probabilities
 from dnatune.tasks.base import EvaluationSettings, Task
+from dnatune.unknown_kinds import HELD_OUT
 
 
 @dataclass
@@ -53,7 +54,7 @@ def evaluate_fold(
     pr_precision_calibrated (interpolated precision, averaged over present classes).
     """
     validation, test = scores.part("validation"), scores.part("test")
-    calibrator = task.judging.calibrate(validation, settings)
+    calibrator = task.judging.calibrate(validation, settings, scores.of_kind(HELD_OUT))
     top_k = settings.top_k
     tables = []
     if len(validation.label):

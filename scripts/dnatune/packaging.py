@@ -26,6 +26,7 @@ from dnatune.scores import Scores
 from dnatune.tasks import Task, task
 from dnatune.tasks.base import EvaluationSettings
 from dnatune.tuning_kinds import kind_of
+from dnatune.unknown_kinds import HELD_OUT
 from dnatune.versions import installed_versions
 
 LOGGER = logging.getLogger("dnatune")
@@ -97,7 +98,11 @@ def fit_calibration(
     """
     chosen = [scores[best_fold(runs, task)]] if mode == "best_fold" else scores
     # A record may be a validation record of several folds: its group keeps its scores together.
-    return task.judging.calibrate(Scores.joined([part.part("validation") for part in chosen]), settings)
+    validation = Scores.joined([part.part("validation") for part in chosen])
+    held_out = [strange for part in chosen if len((strange := part.of_kind(HELD_OUT)).id)]
+    if not held_out:
+        return task.judging.calibrate(validation, settings)
+    return task.judging.calibrate(validation, settings, Scores.joined(held_out))
 
 
 def write_package(

@@ -20,6 +20,7 @@ from scipy.stats import rankdata
 
 from dnatune.conformal import half_width, values_needed
 from dnatune.scores import EVIDENCE, Scores, probabilities
+from dnatune.unknown_kinds import HELD_OUT
 
 LOGGER = logging.getLogger("dnatune")
 # In a tie the first is taken: distances do not depend on how sure the softmax happens to be.
@@ -78,15 +79,18 @@ def threshold(known: np.ndarray, false_alarm: float) -> float:
     return float(known.max()) if found is None else found
 
 
-def fit(validation: Scores, p: np.ndarray, score: str, false_alarm: float) -> dict[str, Any]:
+def fit(
+    validation: Scores, p: np.ndarray, score: str, false_alarm: float, held_out: Named | None = None
+) -> dict[str, Any]:
     """Choose a score and its threshold on ``validation`` records; ``p`` their calibrated probabilities (n, classes).
 
-    ``score`` auto takes the one that best tells validation records from the same records with their own class struck
-    out (``pseudo_unknown_scores``). Without validation records there is no threshold, and nothing is rejected.
+    ``score`` auto takes the one that best tells validation records from the ``held_out`` ones, whose rejection scores
+    are given; without such, from the same records with their own class struck out (``pseudo_unknown_scores``). The
+    threshold is that of validation records alone. Without any there is none, and nothing is rejected.
     """
     known = rejection_scores(p, validation.evidence)
-    pseudo = pseudo_unknown_scores(p, validation) if len(p) else {}
-    power = {name: auroc(known[name], pseudo[name]) for name in known if name in pseudo}
+    strange = held_out or (pseudo_unknown_scores(p, validation) if len(p) else {})
+    power = {name: auroc(known[name], strange[name]) for name in known if name in strange and len(p)}
     chosen = max(power, key=power.__getitem__, default="probability") if score == "auto" else score
     notes = []
     if chosen not in known:
@@ -99,7 +103,7 @@ def fit(validation: Scores, p: np.ndarray, score: str, false_alarm: float) -> di
         )
     found: dict[str, Any] = {"score": chosen, "asked": score, "false_alarm": false_alarm, "records": len(p)}
     found["thresholds"] = {name: threshold(known[name], false_alarm) for name in known} if len(p) else {}
-    found["pseudo_auroc"] = power
+    found |= {"power": power, "power_against": HELD_OUT if held_out else "pseudo"}
     if notes:
         found["note"] = "; ".join(notes)
         LOGGER.warning("Rejection: %s.", found["note"])

@@ -89,14 +89,22 @@ def threshold_sentences(fitted: Mapping[str, Any], folds: int) -> list[str]:
     text += f"The threshold was set on validation sequences so that {_percent(1 - alarm)} of known ones keep their name"
     text += f"; about {_percent(alarm)} of known sequences are rejected by mistake, and that is the price. "
     text += "Lower unknowns.false_alarm to reject less, raise it to catch more."
-    power = fitted.get("pseudo_auroc") or {}
+    power = fitted.get("power") or {}
     if fitted.get("asked") == "auto" and len(power) > 1:
         listed = ", ".join(f"{SCORES[name].name} {value:.3f}" for name, value in power.items())
-        text += (
-            " The score was chosen on validation alone, as the one that best tells a sequence from the same sequence "
-            f"with its own class struck out ({listed}{' in the first fold' if folds > 1 else ''}): a kinder task than "
-            "a species the model never saw."
-        )
+        listed = f"AUROC by {listed}{', in the first fold' if folds > 1 else ''}"
+        if fitted.get("power_against") == "held_out":
+            text += (
+                " Which number is looked at was chosen without the test part, as the one that best tells validation "
+                f"sequences from those of the species held out on purpose ({listed}); so the figures of the held-out "
+                "species themselves are a little too kind."
+            )
+        else:
+            text += (
+                " Which number is looked at was chosen on validation alone, as the one that best tells a sequence from "
+                f"the same sequence with its own class struck out ({listed}): a kinder task than a species the model "
+                "never saw, and not always a good guide; hold species out (unknowns.held_out_share) for a better one."
+            )
     return [text]
 
 

@@ -82,7 +82,14 @@ class Scores:
 
     def part(self, role: str) -> Scores:
         """Return the rows of one role, in their order; no rows is a valid part."""
-        rows = self.role == role
+        return self.rows(self.role == role)
+
+    def of_kind(self, kind: str) -> Scores:
+        """Return the unknown records of one kind, in their order."""
+        return self.rows(np.zeros(len(self.id), bool) if self.kind is None else self.kind == kind)
+
+    def rows(self, rows: np.ndarray) -> Scores:
+        """Return the records of a mask (n,)."""
         if rows.all():
             return self
         if self.counts is None:

@@ -179,3 +179,19 @@ def test_scores_keep_kind_and_evidence(tmp_path):
     np.testing.assert_array_equal(back.evidence, scores.part("unknown").evidence)
     with pytest.raises(ValueError, match="evidence"):
         Scores(back.id, back.role, back.label, back.logits, evidence=np.zeros((3, 4)))
+
+
+def test_held_out_species_choose_the_score_but_not_the_threshold():
+    scores, strange = drawn(300), drawn(100, "held_out", seed=5)
+    # Striking out says energy or probability; the held-out species are told apart by distances alone.
+    flat = strange.evidence.copy()
+    flat[:, 1] = flat[:, 2] = 3.0
+    sure = np.where(np.arange(3) == 0, 9, 0).astype(np.float32) * np.ones((100, 1), np.float32)
+    flat[:, 0] = 9
+    strange = replace(strange, logits=sure, evidence=flat)
+    plain = TASK.judging.calibrate(scores, SETTINGS)["rejection"]
+    fitted = TASK.judging.calibrate(scores, SETTINGS, strange)["rejection"]
+    assert (plain["power_against"], fitted["power_against"]) == ("pseudo", "held_out")
+    assert fitted["score"] == "distance" and fitted["power"]["distance"] == 1
+    assert fitted["power"]["probability"] < 0.5
+    assert fitted["thresholds"] == plain["thresholds"]

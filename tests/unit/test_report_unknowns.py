@@ -33,7 +33,7 @@ def run(tmp_path_factory):
                 rows += [(model, fold, "unknown", "calibrated", name, kind, value) for name, value in values.items()]
             fitted = {"score": "distance", "asked": "auto", "false_alarm": 0.05, "records": 50}
             fitted |= {"thresholds": {"distance": 0.1, "probability": 0.4}, "note": "few records"}
-            fitted["pseudo_auroc"] = {"distance": 0.99, "probability": 0.97}
+            fitted["power"] = {"distance": 0.99, "probability": 0.97}
             calibrations.append({"model": model, "fold": fold, "method": "none", "rejection": fitted})
     metrics = pd.concat([plain.metrics, pd.DataFrame(rows, columns=plain.metrics.columns)], ignore_index=True)
     return dataclasses.replace(plain, metrics=metrics, calibrations=calibrations)
@@ -54,7 +54,7 @@ def test_words_of_the_section(run):
     assert 'id="unknowns"' in text
     assert "so that 95 % of known ones keep their name" in text and "about 5 % of known sequences are rejected" in text
     assert "kept 94 % of the known test sequences and rejected 80 % of 304 unknown ones; 20 % of them got a" in text
-    assert "distance to the named class 0.990, probability 0.970 in the first fold" in text
+    assert "AUROC by distance to the named class 0.990, probability 0.970, in the first fold" in text
     assert "What this cannot do" in text and all(limit.split(",")[0] in text for limit in words.LIMITS)
     assert "few records" in text and "marked unknown in the label table" in text
 

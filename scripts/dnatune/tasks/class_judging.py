@@ -23,7 +23,9 @@ class ClassJudging(Judging):
         """Return multiclass metrics, reliability and precision-recall curves, and confusions."""
         return evaluate_fold(scores, names, model, fold, self.task, settings)
 
-    def calibrate(self, validation: Scores, settings: EvaluationSettings) -> dict[str, Any]:
+    def calibrate(
+        self, validation: Scores, settings: EvaluationSettings, held_out: Scores | None = None
+    ) -> dict[str, Any]:
         """Fit temperature, Platt or isotonic calibration, then the threshold of what is rejected as unknown."""
         fitted = calibration.fit(
             settings.calibration,
@@ -34,7 +36,10 @@ class ClassJudging(Judging):
             validation.group,
         )
         p = calibration.apply(fitted, validation.logits)
-        fitted["rejection"] = rejection.fit(validation, p, settings.rejection, settings.false_alarm)
+        strange = None
+        if held_out is not None and len(held_out.id):
+            strange = rejection.rejection_scores(calibration.apply(fitted, held_out.logits), held_out.evidence)
+        fitted["rejection"] = rejection.fit(validation, p, settings.rejection, settings.false_alarm, strange)
         return fitted
 
     def calibrated(self, calibrator: dict[str, Any], scores: np.ndarray) -> np.ndarray:
