@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 
 from dnatune import files
-from dnatune.engine import final_pool
+from dnatune.engine import final_pool, witness
 from dnatune.engine_package import Engine, card, settled_settings, write_engine
 from dnatune.fold_data import load_fold, load_sequences
 from dnatune.job import job
@@ -19,8 +19,8 @@ with job(snakemake) as log:
     # Files stand fold after fold, in each the experts in their order.
     of_folds = [given.scores[start : start + len(names)] for start in range(0, len(given.scores), len(names))]
     scores = [dict(zip(names, map(Scores.load, paths), strict=True)) for paths in of_folds]
-    pool, validation = final_pool(scores, params.name, params.seed, params.calibration["cv_folds"])
-    calibrator = kind.judging.calibrate(validation, judging_settings(params, given.label_map))
+    pool, validation, held_out = final_pool(scores, params.name, params.seed, params.calibration["cv_folds"])
+    calibrator = kind.judging.calibrate(validation, judging_settings(params, given.label_map), held_out)
     models = {Path(folder).name: Path(folder) for folder in given.models}
     settings = {
         name: settled_settings([files.read_json(path) for path in given.expert_runs[place :: len(names)]], given_to)
@@ -33,7 +33,7 @@ with job(snakemake) as log:
     metrics = pd.concat([files.read_tsv(path) for path in given.metrics])
     with files.whole(snakemake.output.folder) as partial:
         partial.mkdir(parents=True)
-        engine = Engine(params.name, models, settings, params.seed)
+        engine = Engine(params.name, models, settings, params.seed, witness(scores[0]))
         sequences = load_sequences(given.records, data.known)
         write_engine(engine, pool, data, sequences, calibrator, kind, params.task, partial)
         (partial / "README.md").write_text(card(pool, params.name, metrics, runs, calibrator), "utf-8")

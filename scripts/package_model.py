@@ -12,6 +12,7 @@ from dnatune.job import job
 from dnatune.judging_settings import judging_settings
 from dnatune.model_card import card
 from dnatune.packaging import Package, fit_calibration, settled_epochs, write_package
+from dnatune.reference import add_reference
 from dnatune.scores import Scores
 from dnatune.tasks import task
 
@@ -30,6 +31,7 @@ with job(snakemake) as log:
     with files.whole(snakemake.output.folder) as partial:
         partial.mkdir(parents=True)
         about = write_package(package, [Path(w) for w in weights], runs, calibrator, tokens, partial)
+        add_reference(partial, given.get("reference"))
         text = card(about, metrics, runs, calibrator, classes, settled_epochs(runs))
         (partial / "README.md").write_text(text, "utf-8")
     log.info("%s saved in %s (calibration: %s)", params.model, snakemake.output.folder, calibrator["method"])

@@ -6,6 +6,7 @@ input: records, folds, label_map; params: method, fold, settings (that method's)
 import platform
 import resource
 import time
+from dataclasses import replace
 
 import numpy as np
 import scipy
@@ -49,7 +50,10 @@ with job(snakemake) as log:
         seed=params.seed,
         threads=snakemake.threads,
     )
-    fold_scores(data, logits).save(snakemake.output.scores)
+    scores = fold_scores(data, logits)
+    if kind.classes and method.evidence:
+        scores = replace(scores, evidence=method.evidence(logits, scores.label))
+    scores.save(snakemake.output.scores)
     # vsearch is a child process: the larger of the two peaks is what the job needs at least.
     usages = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     peak = max(usage.ru_maxrss for usage in usages) / 1024

@@ -16,6 +16,7 @@ with job(snakemake) as log:
         snakemake.params.seed,
         folds_path,
         kind,
+        snakemake.params.held_out,
     )
     audit = audit_folds(folds_path, snakemake.input.records, scheme, kind.classes)
     write_json(snakemake.output.audit, audit)

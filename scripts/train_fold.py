@@ -24,8 +24,8 @@ with job(snakemake) as log, ProgressFile.beside(snakemake.log[0]) as progress, d
     check_card(snakemake.resources.get("gpu_mem_mb", 0))
     folder, number = Path(params.checkpoints), int(params.fold)
     kind, minutes = task(**params.task), snakemake.resources.checkpoint_minutes
-    settings = located(params.settings, given.get("backbone"))
-    training = Job(params.model, settings, kind, params.seed, folder, number, params.code, minutes, progress)
+    settings, keys = located(params.settings, given.get("backbone")), (params.seed, folder, number, params.code)
+    training = Job(params.model, settings, kind, *keys, minutes, progress, params.distances)
     fold = load_fold(given.records, given.folds, given.label_map, training.fold, training.task)
     log.info("%s, fold %d: %d sequences to train on", training.model, training.fold, len(fold.train))
     inputs = open_inputs(given.tokens, given.get("embeddings"))

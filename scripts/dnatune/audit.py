@@ -13,7 +13,8 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from dnatune.errors import UserError
-from dnatune.folds import ROLES, TEST, TRAIN, VALIDATION, read_folds
+from dnatune.fold_data import FOLD_ROLES, ROLES
+from dnatune.folds import HELD_OUT, TEST, TRAIN, VALIDATION, read_folds
 from dnatune.groups import codes_in_file
 
 
@@ -26,6 +27,9 @@ def audit_folds(folds_path: str | Path, records_path: str | Path, scheme: str, c
     two roles, classes tested, and those of them without a training record. Over all folds: the sums, classes
     and records never tested, records tested twice. Clean means no leak, each known record once in each fold,
     some of each of train and test, and for k-fold each known class tested and each known record tested once.
+
+    Classes held out of a fold on purpose may not have a record in another role of it; those of their records that the
+    fold would have tested are tested nowhere, which is no fault.
     """
     schema = pq.read_schema(records_path).names
     clustered = "cluster" in schema
@@ -41,6 +45,7 @@ def audit_folds(folds_path: str | Path, records_path: str | Path, scheme: str, c
     strangers = int(stray.sum()) + int((~known[rows[~stray]]).sum())
 
     times_tested = np.zeros(len(known), np.int64)
+    put_aside = np.zeros(len(known), bool)
     class_tested = np.zeros(len(names), bool)
     per_fold, problems = [], []
     for fold in np.unique(folds):
@@ -51,6 +56,8 @@ def audit_folds(folds_path: str | Path, records_path: str | Path, scheme: str, c
         trained = np.unique(label[row[role == TRAIN]])
         times_tested += np.bincount(row[role == TEST], minlength=len(known))
         class_tested[tested] = True
+        aside = np.unique(label[row[role == HELD_OUT]])
+        put_aside[row[role == HELD_OUT]] = True
         untrained = np.setdiff1d(tested, trained)
         entry: dict[str, Any] = {"fold": int(fold)}
         for number, name in enumerate(ROLES):
@@ -63,6 +70,8 @@ def audit_folds(folds_path: str | Path, records_path: str | Path, scheme: str, c
             "records_not_once": int((seen[known] != 1).sum()),
             "classes_tested": len(tested),
             "classes_tested_without_training": [names[c] for c in untrained],
+            "held_out": {"records": int((role == HELD_OUT).sum()), "classes": len(aside)},
+            "held_out_in_another_role": int(np.isin(aside, label[row[role != HELD_OUT]]).sum()),
             "validation_share": _share(role),
         }
         per_fold.append(entry)
@@ -71,13 +80,15 @@ def audit_folds(folds_path: str | Path, records_path: str | Path, scheme: str, c
             ("clusters_in_two_roles", "clusters in two roles"),
             ("groups_in_two_roles", "groups in two roles"),
             ("records_not_once", "known records missing or there twice"),
+            ("held_out_in_another_role", "held-out classes in another role"),
         ):
             if entry[key]:
                 problems.append(f"fold {fold}: {entry[key]} {what}")
         problems += [f"fold {fold}: no {r} records" for r in ("train", "test") if not entry[r]["records"]]
     known_classes = np.unique(label[known])
-    never = known_classes[~class_tested[known_classes]]
-    never_records = int((known & (times_tested == 0)).sum())
+    excused = np.unique(label[put_aside])
+    never = np.setdiff1d(known_classes[~class_tested[known_classes]], excused)
+    never_records = int((known & (times_tested == 0) & ~put_aside).sum())
     twice = int((times_tested > 1).sum())
     if strangers:
         problems.append(f"{strangers} ids that are no known records")
@@ -106,6 +117,8 @@ def audit_folds(folds_path: str | Path, records_path: str | Path, scheme: str, c
         "classes_tested_without_training": sum(len(f["classes_tested_without_training"]) for f in per_fold),
         "records_never_tested": never_records,
         "records_tested_twice": twice,
+        "records_held_out": int(put_aside.sum()),
+        "records_held_out_and_never_tested": int((put_aside & (times_tested == 0)).sum()),
         "per_fold": per_fold,
     }
 
@@ -126,10 +139,10 @@ def _encode(column: Any) -> tuple[list[str], np.ndarray]:
 
 def _in_two_roles(codes: np.ndarray, role: np.ndarray) -> int:
     """Return how many different codes occur with more than one role."""
-    pairs = np.unique(codes.astype(np.int64) * len(ROLES) + role)
-    return int((np.unique(pairs // len(ROLES), return_counts=True)[1] > 1).sum())
+    pairs = np.unique(codes.astype(np.int64) * len(FOLD_ROLES) + role)
+    return int((np.unique(pairs // len(FOLD_ROLES), return_counts=True)[1] > 1).sum())
 
 
 def _share(role: np.ndarray) -> float | None:
-    rest = (role != TEST).sum()
+    rest = ((role != TEST) & (role != HELD_OUT)).sum()
     return float((role == VALIDATION).sum() / rest) if rest else None

@@ -13,10 +13,11 @@ from typing import Any
 
 import numpy as np
 from scipy import sparse
+from scipy.special import logsumexp
 
 from dnatune.errors import UserError
 from dnatune.kmers import kmer_matrix
-from dnatune.scores import row_blocks
+from dnatune.scores import EVIDENCE, row_blocks
 from dnatune.top_hit import top_hit_logits
 
 Logits = np.ndarray
@@ -29,12 +30,15 @@ DENSE_BYTES = 1 << 30
 @dataclass(frozen=True)
 class Method:
     """``logits(train, labels, query, classes, settings, seed, threads)``; ``reads`` names the record column
-    that ``train`` and ``query`` come from, ``defaults`` its settings, ``grid`` the settings tried where it is tuned."""
+    that ``train`` and ``query`` come from, ``defaults`` its settings, ``grid`` the settings tried where it is tuned.
+    ``evidence(logits, own)`` gives ``scores.EVIDENCE`` where it costs nothing; ``own`` are class ids, -1 for an
+    unknown."""
 
     logits: Callable[..., Logits]
     reads: str
     defaults: Mapping[str, Any]
     grid: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+    evidence: Callable[[Logits, np.ndarray], np.ndarray] | None = None
 
 
 def baseline_logits(
@@ -238,6 +242,23 @@ def _vsearch_top_hit(
     return top_hit_logits(train, labels, query, classes, float(settings["min_identity"]), threads)
 
 
+def energy_evidence(logits: Logits, own: np.ndarray) -> np.ndarray:
+    """Return evidence (n, 4) of logits that no softmax has been through: their energy alone."""
+    evidence = np.full((len(logits), len(EVIDENCE)), np.nan, dtype=np.float32)
+    evidence[:, 0] = logsumexp(logits, axis=1)
+    return evidence
+
+
+def identity_evidence(logits: Logits, own: np.ndarray) -> np.ndarray:
+    """Return evidence (n, 4) of the top hit: 1 - identity is the distance to the nearest sequence of a class."""
+    evidence = np.full((len(logits), len(EVIDENCE)), np.nan, dtype=np.float32)
+    evidence[:, 1] = evidence[:, 2] = 1 - logits.max(axis=1) / 100
+    others, rows = logits.copy(), np.flatnonzero(own >= 0)
+    others[rows, own[rows]] = -np.inf
+    evidence[:, 3] = 1 - others.max(axis=1) / 100
+    return evidence
+
+
 def unit_rows(matrix: sparse.csr_matrix) -> sparse.csr_matrix:
     """Scale each row of ``matrix`` to length 1, in place, and return it."""
     lengths = np.sqrt(np.asarray(matrix.multiply(matrix).sum(axis=1)).ravel())
@@ -262,10 +283,14 @@ METHODS: dict[str, Method] = {
         _naive_bayes, "sequence", {"k": 8, "alpha": 0.01}, {"k": (6, 8, 10), "alpha": (0.001, 0.01, 0.1)}
     ),
     "logistic_regression": Method(
-        _logistic_regression, "sequence", {"k": 6, **REGRESSION}, {"k": (5, 6, 7), "l2": (1e-6, 1e-5, 1e-4)}
+        _logistic_regression,
+        "sequence",
+        {"k": 6, **REGRESSION},
+        {"k": (5, 6, 7), "l2": (1e-6, 1e-5, 1e-4)},
+        energy_evidence,
     ),
-    "vsearch_top_hit": Method(_vsearch_top_hit, "sequence", {"min_identity": 0.7}),
+    "vsearch_top_hit": Method(_vsearch_top_hit, "sequence", {"min_identity": 0.7}, evidence=identity_evidence),
     "vector_logistic_regression": Method(
-        _vector_logistic_regression, "vector", REGRESSION, {"l2": (1e-6, 1e-5, 1e-4, 1e-3)}
+        _vector_logistic_regression, "vector", REGRESSION, {"l2": (1e-6, 1e-5, 1e-4, 1e-3)}, energy_evidence
     ),
 }

@@ -141,6 +141,8 @@ def _settle_by_task(config: dict[str, Any]) -> None:
     """Fill in what depends on the task, and refuse what the task does not have."""
     kind = task(**task_of(config))
     word = f"task: {config['task']}"
+    if not kind.classes:
+        _refuse_unknowns(config, word)
     if not kind.labelled:
         config["baselines"]["methods"] = []
         check_experts(config, kind)
@@ -188,6 +190,18 @@ def _check_ranks(columns: dict[str, Any], kind: Task, word: str) -> None:
                 f"Configuration key 'data.columns.ranks': '{rank}' is a column of the table of predictions; give that "
                 "column of the label table another name."
             )
+
+
+def _refuse_unknowns(config: dict[str, Any], word: str) -> None:
+    """Refuse what finds out unknown species where labels are no classes."""
+    usual = _complete({}, load_schema()["properties"]["unknowns"])
+    keys = [f"unknowns.{key}" for key, value in config["unknowns"].items() if value != usual[key]]
+    keys += ["data.columns.known"] if config["data"]["columns"]["known"] else []
+    if keys:
+        raise UserError(
+            f"Configuration key '{keys[0]}' has no effect with {word}: only classes (multiclass, binary) can be "
+            "unknown; leave it out."
+        )
 
 
 def _check_reading(key: str, model: dict[str, Any], kind: Task, word: str) -> None:

@@ -6,13 +6,15 @@ Takes the experts' ``scores.npz`` of the fold; gives the engine's, and the numbe
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from dnatune.errors import UserError
 from dnatune.pooling import Pool, cross_fit, fit_pool
-from dnatune.scores import Scores
+from dnatune.scores import EVIDENCE, Scores
+from dnatune.unknown_kinds import HELD_OUT
 
 
 def combine(scores: Mapping[str, Scores], name: str, seed: int, folds: int) -> tuple[Scores, dict[str, Any]]:
@@ -34,7 +36,30 @@ def combine(scores: Mapping[str, Scores], name: str, seed: int, folds: int) -> t
     pooled = pool.log_probabilities(logits)
     pooled[validation] = crossed.log_probabilities
     about = {"pool": pool.to_json(), "validation_log_loss": crossed.losses}
-    return Scores(first.id, first.role, first.label, pooled, first.group), about
+    return replace(first, logits=pooled, evidence=seen_by(witness(scores), scores)), about
+
+
+def witness(scores: Mapping[str, Scores]) -> str | None:
+    """Return the first expert that measures distances to the training sequences: it says for the engine how strange a
+    sequence is. Distances of several experts are not averaged, since each has a scale of its own."""
+    return next((name for name, of in scores.items() if of.evidence is not None and measures(of.evidence)), None)
+
+
+def measures(evidence: np.ndarray) -> bool:
+    """Say whether evidence (n, 4) has the distances of all records."""
+    return bool(np.isfinite(evidence[:, EVIDENCE.index("distance")]).all())
+
+
+def seen_by(name: str | None, scores: Mapping[str, Scores]) -> np.ndarray | None:
+    """Return the evidence (n, 4) of the expert ``name`` as the engine's."""
+    return None if name is None else distances_alone(scores[name].evidence)
+
+
+def distances_alone(evidence: np.ndarray) -> np.ndarray:
+    """Return evidence (n, 4) without the energy, which is that of one expert's logits and not of the pool's."""
+    alone = evidence.copy()
+    alone[:, EVIDENCE.index("energy")] = np.nan
+    return alone
 
 
 def agree(scores: Mapping[str, Scores]) -> None:
@@ -51,8 +76,9 @@ def agree(scores: Mapping[str, Scores]) -> None:
             )
 
 
-def final_pool(scores: Sequence[Mapping[str, Scores]], name: str, seed: int, folds: int) -> tuple[Pool, Scores]:
-    """Return the pool of the saved engine and the validation scores that its calibration is fitted on.
+def final_pool(scores: Sequence[Mapping[str, Scores]], name: str, seed: int, folds: int) -> tuple[Pool, Scores, Scores]:
+    """Return the pool of the saved engine, the validation scores that its calibration is fitted on, and the scores of
+    the records of species held out on purpose, none as a rule.
 
     ``scores`` are those of each fold. The saved experts, trained on all data, have no validation part; the folds'
     experts stand in for them, as they do for the calibration of a saved model. A record may be a validation record of
@@ -64,7 +90,11 @@ def final_pool(scores: Sequence[Mapping[str, Scores]], name: str, seed: int, fol
     logits = [of.logits for of in joined.values()]
     pool = fit_pool(list(joined), logits, first.label, first.group)
     crossed = cross_fit(list(joined), logits, first.label, first.group, seed, folds, name)
-    return pool, Scores(first.id, first.role, first.label, crossed.log_probabilities, first.group)
+    validation = replace(first, logits=crossed.log_probabilities, evidence=seen_by(witness(joined), joined))
+    held_out = {expert: Scores.joined([of_fold[expert].of_kind(HELD_OUT) for of_fold in scores]) for expert in joined}
+    logits = pool.log_probabilities([of.logits for of in held_out.values()])
+    strange = replace(next(iter(held_out.values())), logits=logits, evidence=seen_by(witness(joined), held_out))
+    return pool, validation, strange
 
 
 def validation_losses(runs: Sequence[Mapping[str, Any]]) -> dict[str, float]:

@@ -27,12 +27,13 @@ from dnatune.versions import installed_versions
 @dataclass(frozen=True)
 class Engine:
     """What a saved engine is made of: its name, the folders of its language models by name, the settings of its
-    baselines by name, and the run's seed."""
+    baselines by name, the run's seed, and the expert that says how strange a sequence is (``engine.witness``)."""
 
     name: str
     models: Mapping[str, Path]
     settings: Mapping[str, Mapping[str, Any]]
     seed: int
+    witness: str | None = None
 
 
 def settled_settings(runs: Sequence[Mapping[str, Any]], given: Mapping[str, Any]) -> dict[str, Any]:
@@ -66,6 +67,7 @@ def write_engine(
         "classes": data.classes,
         "models": [name for name in pool.experts if name in engine.models],
         "pool": pool.to_json(),
+        "witness": engine.witness,
         "versions": installed_versions(),
     }
     files.write_json(folder / "engine.json", about)

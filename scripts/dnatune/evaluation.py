@@ -25,8 +25,10 @@ from dnatune.metrics import (
     top_choices,
 )
 from dnatune.rank_metrics import mistakes, rank_figures, unknown_figures
+from dnatune.rejection_figures import evaluate_rejection
 from dnatune.scores import Scores, probabilities
 from dnatune.tasks.base import EvaluationSettings, Task
+from dnatune.unknown_kinds import HELD_OUT
 
 
 @dataclass
@@ -58,7 +60,7 @@ def evaluate_fold(
     calibrator has sets of names set_size (n,) and set_asked, their coverage.
     """
     validation, test = scores.part("validation"), scores.part("test")
-    calibrator = task.judging.calibrate(validation, settings)
+    calibrator = task.judging.calibrate(validation, settings, scores.of_kind(HELD_OUT))
     top_k = settings.top_k
     tables = []
     if len(validation.label):
@@ -89,6 +91,9 @@ def evaluate_fold(
     tables.append(
         unknown_figures(scores.part("unknown"), lambda logits: task.judging.calibrated(calibrator, logits), settings)
     )
+    rows, more = evaluate_rejection(scores, calibrator, task.judging.calibrated)
+    tables.append(rows)
+    curves |= more
     metrics = pd.concat(tables, ignore_index=True).assign(model=model, fold=fold)[METRIC_COLUMNS]
     found = {
         "confusions": confusions(predicted, test.label, class_names),

@@ -18,6 +18,7 @@ from dnatune import (
     figures_regression,
     figures_sets,
     figures_token,
+    figures_unknowns,
     report_files,
     report_ranks,
     report_tables,
@@ -70,12 +71,15 @@ class FigureData:
     @cached_property
     def best_curves(self) -> list[dict[str, np.ndarray]]:
         """All arrays of curves.npz of the best model, fold after fold."""
-        paths = report_files.listed(self.given.get("curves"))
-        found = []
-        for path in paths:
-            if report_files.place(path).model == self.best:
-                with np.load(path, allow_pickle=False) as stored:
-                    found.append(dict(stored))
+        return self.all_curves.get(str(self.best), [])
+
+    @cached_property
+    def all_curves(self) -> dict[str, list[dict[str, np.ndarray]]]:
+        """All arrays of curves.npz of every model, fold after fold."""
+        found: dict[str, list[dict[str, np.ndarray]]] = {}
+        for path in report_files.listed(self.given.get("curves")):
+            with np.load(path, allow_pickle=False) as stored:
+                found.setdefault(report_files.place(path).model, []).append(dict(stored))
         return found
 
     @cached_property
@@ -93,6 +97,14 @@ class FigureData:
         """One of the task's own tables, of the best model, all folds together."""
         table = report_files.of_folds(report_files.listed(self.given.get(name)))
         return table[table["model"] == self.best] if len(table) else pd.DataFrame()
+
+
+def _unknown_scores(data: FigureData) -> Figure:
+    return figures_unknowns.unknown_scores(data.best_curves, str(data.best or ""), data.colors)
+
+
+def _named_accuracy(data: FigureData) -> Figure:
+    return figures_unknowns.named_accuracy(data.all_curves, data.colors)
 
 
 def _per_class(data: FigureData) -> Figure:
@@ -168,6 +180,8 @@ DRAWN: Mapping[str, Callable[[FigureData], Figure]] = {
     ),
     "confusions": lambda data: figures.confusions(data.fold_table("confusions"), data.colors, CONFUSIONS_SHOWN),
     "per_class_f1_vs_size": _per_class,
+    "unknown_scores": _unknown_scores,
+    "named_accuracy": _named_accuracy,
     "label_balance": lambda data: figures.class_balance(data.balance, data.colors),
     "label_pr_auc": _label_pr_auc,
     "target_distribution": _values,

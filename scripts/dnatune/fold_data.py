@@ -6,7 +6,7 @@ are read only when asked for.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,11 @@ from dnatune.errors import UserError, first_ten
 from dnatune.files import read_json
 from dnatune.scores import Scores
 from dnatune.tasks.base import Task
+from dnatune.unknown_kinds import HELD_OUT, kinds_in_file
 
 ROLES = ("train", "validation", "test")
+# In folds.tsv a species may be held out of a fold on purpose: neither trained nor tested there, but scored.
+FOLD_ROLES = (*ROLES, HELD_OUT)
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,7 @@ class FoldData:
     outputs) in the order of their ids; ``groups`` (records,) numbers identical sequences and clusters;
     ``train``, ``validation``, ``test``, ``unknown`` row numbers. A record of a class too rare to train is
     unknown only if no known record shares its group: else a model may have seen it under another name.
+    ``held_out``, rows of classes that this fold does not train on purpose; ``kinds`` (unknown,) of ``UNKNOWN_KINDS``.
     """
 
     ids: np.ndarray
@@ -42,28 +46,41 @@ class FoldData:
     validation: np.ndarray
     test: np.ndarray
     unknown: np.ndarray
+    held_out: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
+    kinds: np.ndarray | None = None
 
     @property
     def known(self) -> np.ndarray:
-        """Row numbers of all records of trained classes, ascending."""
-        return np.sort(np.concatenate([self.train, self.validation, self.test]))
+        """Row numbers of all records of known classes, whatever their role in this fold."""
+        return np.sort(np.concatenate([self.train, self.validation, self.test, self.held_out]))
 
     @property
     def scored(self) -> np.ndarray:
-        """Row numbers that a model of this fold scores: validation, then test, then unknown."""
-        return np.concatenate([self.validation, self.test, self.unknown])
+        """Row numbers that a model of this fold scores: validation, then test, then unknown, then held out."""
+        return np.concatenate([self.validation, self.test, self.unknown, self.held_out])
 
     @property
     def scored_roles(self) -> np.ndarray:
-        """The role of each row of ``scored``."""
-        sizes = [len(self.validation), len(self.test), len(self.unknown)]
+        """The role of each row of ``scored``; to a model of this fold, held-out records are unknown too."""
+        sizes = [len(self.validation), len(self.test), len(self.unknown) + len(self.held_out)]
         return np.repeat(np.array(["validation", "test", "unknown"]), sizes)
 
+    @property
+    def scored_kinds(self) -> np.ndarray | None:
+        """Why each row of ``scored`` is unknown, empty text where it is not; None where that is not known."""
+        if self.kinds is None:
+            return None
+        known = np.full(len(self.validation) + len(self.test), "")
+        return np.concatenate([known, self.kinds.astype(np.str_), np.full(len(self.held_out), HELD_OUT)])
 
-def fold_scores(fold: FoldData, logits: np.ndarray) -> Scores:
-    """Return the scores file of a fold from the scores of its rows ``scored``."""
+
+def fold_scores(fold: FoldData, logits: np.ndarray, evidence: np.ndarray | None = None) -> Scores:
+    """Return the scores file of a fold from the scores of its rows ``scored``, and the ``evidence`` beside them."""
     rows = fold.scored
-    return Scores.of(fold.ids[rows], fold.scored_roles, fold.labels[rows], logits, fold.groups[rows])
+    scores = Scores.of(fold.ids[rows], fold.scored_roles, fold.labels[rows], logits, fold.groups[rows])
+    if fold.kinds is not None:
+        scores.label[scores.role == "unknown"] = -1
+    return replace(scores, kind=fold.scored_kinds, evidence=evidence)
 
 
 def load_fold(records: str | Path, folds: str | Path, label_map: str | Path, fold: int, task: Task) -> FoldData:
@@ -89,10 +106,11 @@ def load_fold(records: str | Path, folds: str | Path, label_map: str | Path, fol
             f"{folds}: fold {fold} has {len(rows)} rows, expected each of the {known.sum()} known records of "
             f"{records} once; run the folds step again."
         )
-    parts = {name: np.sort(rows[role == name]).astype(np.int64) for name in ROLES}
+    parts = {name: np.sort(rows[role == name]).astype(np.int64) for name in FOLD_ROLES}
     groups = table["group"].to_numpy(zero_copy_only=False).astype(np.int64)
     unknown = np.flatnonzero(~known & ~np.isin(groups, groups[known]))
-    return FoldData(ids=ids, labels=labels, classes=classes, groups=groups, unknown=unknown, **parts)
+    kinds = kinds_in_file(records)[unknown] if task.classes else None
+    return FoldData(ids=ids, labels=labels, classes=classes, groups=groups, unknown=unknown, kinds=kinds, **parts)
 
 
 def trained_records(records: str | Path, folds: str | Path, label_map: str | Path, fold: int, task: Task) -> np.ndarray:

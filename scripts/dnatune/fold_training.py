@@ -30,6 +30,7 @@ from dnatune.scores import Scores
 from dnatune.tasks.base import Task
 from dnatune.tokens import TokenTable
 from dnatune.training import Trained, TrainingData, train
+from dnatune.vectors import Reader, scores_with_evidence
 from dnatune.versions import installed_versions
 from dnatune.views import prediction_views, training_views
 
@@ -41,7 +42,8 @@ class Job:
     """What a training job is: model name and settings, the task, the run's seed, where checkpoints go.
 
     ``code`` is the version of the code that trains (see ``source_version``). ``checkpoint_minutes`` changes nothing
-    about what is trained (see ``training.train``); ``progress`` hears how far it is.
+    about what is trained (see ``training.train``); ``progress`` hears how far it is. ``distances``: whether those
+    of each scored record to the training records are measured.
     """
 
     model: str
@@ -53,6 +55,7 @@ class Job:
     code: str = ""
     checkpoint_minutes: float | None = None
     progress: ProgressFile = field(default_factory=ProgressFile)
+    distances: bool = False
 
 
 def open_inputs(tokens: str | Path, embeddings: str | Path | None) -> Inputs:
@@ -125,17 +128,23 @@ def train_on_fold(job: Job, fold: FoldData, inputs: Inputs, records_sha256: str)
     start = time.perf_counter()
     data = TrainingData(inputs, fold.labels, fold.train, fold.validation, len(fold.classes))
     trained, folder = run_training(job, inputs, data, fold.classes, records_sha256)
-    score = partial(
-        score_records,
-        trained.model,
-        inputs,
-        views=views_at_prediction(job.settings, inputs.table),
-        outputs=len(fold.classes),
-        task=job.task,
-        precision=trained.run["precision"],
-    )
     job.progress.tell(state="scoring")
-    scores = fold_scores(fold, distributed.by_shares(fold.scored, score))
+    views, evidence = views_at_prediction(job.settings, inputs.table), None
+    if job.task.classes:
+        reader = Reader(trained.model, inputs, views, len(fold.classes), job.task, trained.run["precision"])
+        logits, evidence = scores_with_evidence(reader, fold, job.distances)
+    else:
+        score = partial(
+            score_records,
+            trained.model,
+            inputs,
+            views=views,
+            outputs=len(fold.classes),
+            task=job.task,
+            precision=trained.run["precision"],
+        )
+        logits = distributed.by_shares(fold.scored, score)
+    scores = fold_scores(fold, logits, evidence)
     run = {
         **describe(job),
         **trained.run,

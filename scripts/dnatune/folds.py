@@ -17,10 +17,10 @@ import pyarrow.parquet as pq
 
 from dnatune.errors import UserError
 from dnatune.files import whole
-from dnatune.fold_data import ROLES
+from dnatune.fold_data import FOLD_ROLES, ROLES
 from dnatune.tasks.base import Task
 
-TRAIN, VALIDATION, TEST = 0, 1, 2
+TRAIN, VALIDATION, TEST, HELD_OUT = range(4)
 
 
 def stratified_group_folds(class_ids: np.ndarray, groups: np.ndarray, folds: int, seed: int) -> np.ndarray:
@@ -131,13 +131,39 @@ def choose_validation(
     return chosen
 
 
+def held_out_classes(
+    class_ids: np.ndarray, groups: np.ndarray, folds: int, share: float, seed: int
+) -> list[np.ndarray]:
+    """Return for each fold the ids of the classes held out of it on purpose, ``share`` of all, at least one.
+
+    Classes are dealt out in a random order, so that no class is held out twice before each was once. A class that
+    shares a group with another is never held out: its sequences are known under the other name. Two classes are left
+    to train at least.
+    """
+    classes = np.unique(class_ids)
+    if share <= 0:
+        return [classes[:0]] * folds
+    label, member, _ = _class_groups(class_ids, np.unique(groups, return_inverse=True)[1])
+    shared = np.bincount(member)[member] > 1
+    free = np.setdiff1d(classes, label[shared])
+    each = min(max(1, round(share * len(classes))), len(free), len(classes) - 2)
+    # A seed of its own: folds are the same with and without held-out classes.
+    order = np.random.default_rng([seed, folds]).permutation(free)
+    return [np.sort(order[(fold * each + np.arange(max(0, each))) % max(1, len(order))]) for fold in range(folds)]
+
+
 def fold_roles(
-    class_ids: np.ndarray, groups: np.ndarray, folds: int, validation_share: float, seed: int
+    class_ids: np.ndarray, groups: np.ndarray, folds: int, validation_share: float, seed: int, held_out: float = 0.0
 ) -> Iterator[np.ndarray]:
-    """Yield for each fold the role (n,) int8 of each record: 0 train, 1 validation, 2 test."""
+    """Yield for each fold the role (n,) int8 of each record: 0 train, 1 validation, 2 test, 3 held out."""
     tested = stratified_group_folds(class_ids, groups, folds, seed)
+    strange = held_out_classes(class_ids, groups, folds, held_out, seed)
     for fold in range(folds):
         roles = np.where(tested == fold, TEST, TRAIN).astype(np.int8)
+        aside = np.isin(class_ids, strange[fold])
+        # A fold of a very small set keeps what it is tested on.
+        if (roles[~aside] == TEST).any():
+            roles[aside] = HELD_OUT
         # A seed of its own for each fold, so that folds can be made in any order.
         aside = choose_validation(class_ids, groups, roles == TRAIN, validation_share, [seed, fold])
         roles[aside] = VALIDATION
@@ -145,13 +171,19 @@ def fold_roles(
 
 
 def split_roles(
-    split: np.ndarray, class_ids: np.ndarray, groups: np.ndarray, validation_share: float, seed: int
+    split: np.ndarray,
+    class_ids: np.ndarray,
+    groups: np.ndarray,
+    validation_share: float,
+    seed: int,
+    held_out: float = 0.0,
 ) -> np.ndarray:
     """Return the role (n,) int8 given by a split column; without validation rows, some of train is set aside.
 
     Raises UserError if there is no test record or no training record.
     """
     roles = np.select([split == name for name in ROLES], range(len(ROLES)), -1).astype(np.int8)
+    roles[np.isin(class_ids, held_out_classes(class_ids, groups, 1, held_out, seed)[0])] = HELD_OUT
     for role in (TEST, TRAIN):
         if not (roles == role).any():
             raise UserError(
@@ -171,11 +203,12 @@ def split_folds(
     seed: int,
     folds_path: str | Path,
     task: Task,
+    held_out: float = 0.0,
 ) -> str:
     """Write folds.tsv of the known records; return the scheme used: 'k-fold' or 'split column'.
 
     ``names`` of the label map in the order of their ids. ``split`` has ``folds`` and ``validation_share``; a split
-    column in the records has precedence: one fold.
+    column in the records has precedence: one fold. ``held_out`` is the share of the classes held out of each fold.
     """
     columns = ["id", "label", "split", "group", "known"]
     records = pq.read_table(records_path, columns=columns)
@@ -187,9 +220,9 @@ def split_folds(
     share = float(split["validation_share"])
     if given:
         names = records["split"].to_numpy()
-        roles = iter([split_roles(names, class_ids, groups, share, seed)])
+        roles = iter([split_roles(names, class_ids, groups, share, seed, held_out)])
     else:
-        roles = fold_roles(class_ids, groups, int(split["folds"]), share, seed)
+        roles = fold_roles(class_ids, groups, int(split["folds"]), share, seed, held_out)
     write_folds(folds_path, records["id"], roles)
     return "split column" if given else "k-fold"
 
@@ -209,7 +242,7 @@ def write_folds(path: str | Path, ids: pa.ChunkedArray, roles: Iterator[np.ndarr
     with whole(path) as partial, open(partial, "wb") as handle:
         handle.write(b"fold\tid\trole\n")
         for fold, role in enumerate(roles):
-            names = pa.array(ROLES).take(pa.array(role))
+            names = pa.array(FOLD_ROLES).take(pa.array(role))
             number = pa.array(np.full(len(role), fold, np.int32))
             pa_csv.write_csv(pa.table({"fold": number, "id": ids, "role": names}), handle, options)
 
@@ -225,7 +258,7 @@ def read_folds(path: str | Path, ids: pa.Array) -> tuple[np.ndarray, np.ndarray,
         ),
     )
     row = pc.fill_null(pc.index_in(table["id"], value_set=ids), -1).to_numpy()
-    role = pc.index_in(table["role"], value_set=pa.array(ROLES)).to_numpy().astype(np.int8)
+    role = pc.index_in(table["role"], value_set=pa.array(FOLD_ROLES)).to_numpy().astype(np.int8)
     return table["fold"].to_numpy(), row, role
 
 

@@ -6,6 +6,8 @@ One piece of code for learning curves, the scores of a fold and the naming of ne
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -14,6 +16,9 @@ from dnatune.averaging import MeanOfSequences
 from dnatune.hardware import autocast
 from dnatune.inputs import Inputs
 from dnatune.tasks.base import Task
+
+if TYPE_CHECKING:
+    from dnatune.vectors import Witness
 
 ROWS_PER_BATCH = 256
 TOKENS_PER_BATCH = {"cpu": 4096, "cuda": 65536}
@@ -43,12 +48,13 @@ def score_records(
     outputs: int,
     task: Task,
     precision: str,
+    witness: Witness | None = None,
 ) -> np.ndarray:
     """Return scores float32: (records, outputs), or (bases of all records, outputs) for a task per base.
 
     ``views`` are numbers of views in the table, 0 is the forward strand at offset 0. Scores come from the mean over
     views and windows of what the task makes of the logits: probabilities for classes, whose scores are log
-    probabilities.
+    probabilities. A ``witness`` made for the same records and views listens.
     """
     table = inputs.table
     views = np.asarray(views)
@@ -57,10 +63,12 @@ def score_records(
     device = next(model.parameters()).device
     was_training = model.training
     model.eval()
-    with autocast(device.type, precision):
+    with autocast(device.type, precision), witness.listening(model) if witness else nullcontext():
         for batch in batches_by_length(table.length[rows], TOKENS_PER_BATCH.get(device.type, 16384)):
             tensors = {name: t.to(device) for name, t in inputs.batch(rows[batch]).items()}
             mean.add(batch, rows[batch], task.learning.activate(model(**tensors).logits.float()).cpu())
+            if witness:
+                witness.take(batch, rows[batch])
     model.train(was_training)
     return task.learning.scores(mean.result()).numpy()
 

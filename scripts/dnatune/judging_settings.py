@@ -12,7 +12,8 @@ from dnatune.taxonomy import Taxonomy
 
 def judging_settings(params: Any, label_map: str | Path, **others: Any) -> EvaluationSettings:
     """Return the settings of a rule's params: ``calibration`` {method, cv_folds, coverage}, ``sets`` {coverage},
-    ``rank_threshold``, ``seed``; with the taxonomy of the label map, and ``others`` by name."""
+    ``rank_threshold``, ``unknowns`` {score, false_alarm}, ``seed``; with the taxonomy of the label map,
+    and ``others`` by name."""
     return EvaluationSettings(
         calibration=params.calibration["method"],
         cv_folds=params.calibration["cv_folds"],
@@ -21,5 +22,7 @@ def judging_settings(params: Any, label_map: str | Path, **others: Any) -> Evalu
         taxonomy=Taxonomy.of(read_json(label_map)),
         rank_threshold=params.rank_threshold,
         set_coverage=params.sets["coverage"],
+        rejection=params.unknowns["score"],
+        false_alarm=params.unknowns["false_alarm"],
         **others,
     )

@@ -11,11 +11,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dnatune.files import write_json, write_tsv
 from dnatune.groups import codes_in_file, distinct_per_class
 from dnatune.tasks.base import Task
+from dnatune.unknown_kinds import FLAGGED, kinds_in_file
 
 _HEAD = 10
 
@@ -116,8 +118,10 @@ def map_labels(
 
     The label map also has the ``taxonomy`` (``taxonomy.described``) where there is one.
     """
-    records = pq.read_table(records_path, columns=["label", "known"])
-    found = task.labels.describe(records["label"], records["known"].to_numpy(), codes_in_file(records_path))
+    # What a flagged record is called is the name of no class.
+    named = kinds_in_file(records_path) != FLAGGED
+    rows = pq.read_table(records_path, columns=["label", "known"]).filter(pa.array(named))
+    found = task.labels.describe(rows["label"], rows["known"].to_numpy(), codes_in_file(records_path)[named])
     if taxonomy is not None:
         found.label_map["taxonomy"] = taxonomy
     write_json(map_path, found.label_map)

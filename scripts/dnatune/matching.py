@@ -25,12 +25,14 @@ _ROLE_NAMES = {
     **dict.fromkeys(("dev", "val", "valid", "validation"), 1),
     "test": 2,
 }
+_TRUTH = {**dict.fromkeys(("1", "true", "yes", "1.0"), 1), **dict.fromkeys(("0", "false", "no", "0.0"), 0)}
 
 
 @dataclass(frozen=True)
 class Columns:
     """Names of the columns of the tables; ``split`` None: no split column; ``ranks``: e.g. genus, family.
 
+    ``known`` names the column that is 0 where a record's species is none of the labels, None: there is none.
     ``label`` may be several columns; they are read as one text, joined by tabs, under ``label_name``.
     """
 
@@ -39,6 +41,7 @@ class Columns:
     split: str | None = None
     cluster: str = "cluster"
     ranks: tuple[str, ...] = ()
+    known: str | None = None
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -185,8 +188,7 @@ def _read_labels(
     """Return the selected rows of the label table without repeats, and the ids of the rows not selected."""
     columns = settings.columns
     wanted = [columns.id, *columns.labels, *columns.ranks, *settings.select]
-    if columns.split:
-        wanted.append(columns.split)
+    wanted += [name for name in (columns.split, columns.known) if name]
     table = _labels_joined(read_table(settings.labels, wanted, "label table"), columns)
     rows["labels"] = table.num_rows
     chosen = select_rows(table, settings.select, settings.labels)
@@ -281,6 +283,29 @@ def roles(tables: Tables, row: np.ndarray, ledger: Ledger) -> np.ndarray:
             f"'{ledger.ids[wrong[0]]}'; expected train, validation (or dev, val, valid) or test."
         )
     return codes
+
+
+def flagged(tables: Tables, row: np.ndarray, ledger: Ledger) -> np.ndarray:
+    """Return the mask (n,) of the kept records that the column ``known`` marks as of no labelled species.
+
+    Raises UserError for a word that is neither yes nor no, with the id of its row.
+    """
+    column = tables.settings.columns.known
+    mask = np.zeros(len(row), bool)
+    if column is None:
+        return mask
+    kept = np.flatnonzero(ledger.kept)
+    values = tables.labels[column].combine_chunks().dictionary_encode()
+    words = [_TRUTH.get(word.lower(), -1) for word in values.dictionary.to_pylist()]
+    answers = np.array(words, np.int8)[values.indices.to_numpy()[row[kept]]]
+    wrong = kept[answers < 0]
+    if len(wrong):
+        raise UserError(
+            f"{tables.settings.labels} has '{values[row[wrong[0]]].as_py()}' in column '{column}' for id "
+            f"'{ledger.ids[wrong[0]]}'; expected 1 or 0 (true or false, yes or no)."
+        )
+    mask[kept] = answers == 0
+    return mask
 
 
 def _without_repeats(settings: Settings, path: str, table: pa.Table, repeats: list[tuple[pa.Array, str]]) -> pa.Table:

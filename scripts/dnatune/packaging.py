@@ -21,11 +21,13 @@ from dnatune.backbones.modeling_ensemble import (
     EnsembleForSequenceClassification,
     EnsembleForTokenClassification,
 )
+from dnatune.fold_data import FoldData
 from dnatune.saved_models import is_ours, save_model
 from dnatune.scores import Scores
 from dnatune.tasks import Task, task
 from dnatune.tasks.base import EvaluationSettings
 from dnatune.tuning_kinds import kind_of
+from dnatune.unknown_kinds import HELD_OUT
 from dnatune.versions import installed_versions
 
 LOGGER = logging.getLogger("dnatune")
@@ -45,6 +47,11 @@ class Package:
     mode: str
     light: bool
     task: dict[str, Any]
+
+
+def trained_rows(package_mode: str, fold: FoldData) -> np.ndarray:
+    """Return the row numbers that a saved model has learned from: those of its fold, or all known records."""
+    return fold.train if package_mode == "best_fold" else fold.known
 
 
 def settled_epochs(runs: list[dict[str, Any]]) -> float:
@@ -92,7 +99,11 @@ def fit_calibration(
     """
     chosen = [scores[best_fold(runs, task)]] if mode == "best_fold" else scores
     # A record may be a validation record of several folds: its group keeps its scores together.
-    return task.judging.calibrate(Scores.joined([part.part("validation") for part in chosen]), settings)
+    validation = Scores.joined([part.part("validation") for part in chosen])
+    held_out = [strange for part in chosen if len((strange := part.of_kind(HELD_OUT)).id)]
+    if not held_out:
+        return task.judging.calibrate(validation, settings)
+    return task.judging.calibrate(validation, settings, Scores.joined(held_out))
 
 
 def write_package(

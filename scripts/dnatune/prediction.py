@@ -21,9 +21,11 @@ from dnatune.fold_training import views_at_prediction
 from dnatune.hardware import choose_precision
 from dnatune.inference import score_records
 from dnatune.inputs import TokenInputs
+from dnatune.reference import Reference
 from dnatune.saved_models import load_model
 from dnatune.tasks import Task, task
 from dnatune.tokens import Encoder, TokenSettings, TokenTable
+from dnatune.vectors import Reader
 from dnatune.versions import version_warnings
 
 LOGGER = logging.getLogger("dnatune")
@@ -37,8 +39,8 @@ class Predictor(Protocol):
     classes: list[str]
     calibrator: dict[str, Any]
 
-    def predict(self, sequences: list[str]) -> tuple[np.ndarray, np.ndarray]:
-        """Return calibrated predictions (sequences, outputs) and the number of windows (sequences,)."""
+    def scores(self, sequences: list[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+        """Return scores (sequences, outputs), the number of windows (sequences,), and evidence, see ``SavedModel``."""
 
 
 class SavedModel:
@@ -59,6 +61,7 @@ class SavedModel:
         names = self.model.config.id2label
         self.classes = [names[i] for i in range(len(names))]
         self.calibrator = files.read_json(folder / "calibration.json")
+        self.reference = Reference(folder)
         self.encoder = saved_encoder(folder, self.about["tokens"])
         self.tokens = TokenSettings.of(self.about["settings"]["tokens"], self.encoder)
 
@@ -67,22 +70,27 @@ class SavedModel:
 
         Predictions are (sequences, outputs), or (bases of all sequences, outputs) for a task per base.
         """
-        scores, windows = self.scores(sequences)
+        scores, windows, _ = self.scores(sequences)
         return self.task.judging.calibrated(self.calibrator, scores), windows
 
-    def scores(self, sequences: list[str]) -> tuple[np.ndarray, np.ndarray]:
-        """Return what ``predict`` calibrates, averaged over windows and views, and the number of windows."""
+    def scores(self, sequences: list[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+        """Return what ``predict`` calibrates, averaged over windows and views, the number of windows, and the evidence
+        (sequences, 4) that ``scores.EVIDENCE`` names.
+
+        None stands for evidence where the task, or a model of an older version, rejects nothing.
+        """
         table = TokenTable.of_sequences(sequences, self.encoder, self.tokens)
-        scores = score_records(
-            self.model,
-            TokenInputs(table, self.encoder.pad_id),
-            np.arange(len(sequences)),
-            views=views_at_prediction(self.about["settings"], table),
-            outputs=len(self.classes),
-            task=self.task,
-            precision=choose_precision("auto"),
-        )
-        return scores, table.n_windows[:, 0]
+        inputs, records = TokenInputs(table, self.encoder.pad_id), np.arange(len(sequences))
+        views, precision = views_at_prediction(self.about["settings"], table), choose_precision("auto")
+        outputs, evidence = len(self.classes), None
+        if self.calibrator.get("rejection"):
+            reader = Reader(self.model, inputs, views, outputs, self.task, precision)
+            scores, evidence = self.reference.evidence(reader.read(records), outputs)
+        else:
+            scores = score_records(
+                self.model, inputs, records, views=views, outputs=outputs, task=self.task, precision=precision
+            )
+        return scores, table.n_windows[:, 0], evidence
 
 
 def saved_encoder(folder: Path, tokens: dict[str, Any]) -> Encoder:
@@ -147,9 +155,11 @@ def prediction_tables(
     for chunk in chunks(table["length"].to_numpy()[usable]):
         rows = usable[chunk]
         texts = table["sequence"].iloc[rows]
-        predicted, windows = model.predict(texts.tolist())
+        scores, windows, evidence = model.scores(texts.tolist())
+        predicted = model.task.judging.calibrated(model.calibrator, scores)
         lengths = texts.str.len().to_numpy()
         columns = model.task.judging.predictions(predicted, lengths, model.classes, model.calibrator, top_k)
+        columns = columns.join(model.task.judging.known_or_not(predicted, evidence, model.calibrator))
         named.append(columns.assign(windows=windows).set_axis(rows))
         ids = table["id"].iloc[rows].tolist()
         for name, other in model.task.judging.prediction_tables(predicted, ids, lengths, model.classes).items():

@@ -34,6 +34,7 @@ from dnatune.matching import (
     Settings,
     Tables,
     drop_repeated_records,
+    flagged,
     match_labels,
     match_side,
     read_tables,
@@ -42,6 +43,7 @@ from dnatune.matching import (
 from dnatune.scan import Scan, scan_fasta
 from dnatune.tasks.base import LabelSource, Task
 from dnatune.taxonomy import lineages
+from dnatune.unknown_kinds import FLAGGED
 
 __all__ = ["Columns", "Settings", "read_records"]
 
@@ -49,7 +51,8 @@ __all__ = ["Columns", "Settings", "read_records"]
 @dataclass
 class Kept:
     """The kept records, in the order of the FASTA; every array is (kept,), ``row`` counts FASTA records, and
-    ``rows`` are the rows of the tables: labels, vectors, clusters."""
+    ``rows`` are the rows of the tables: labels, vectors, clusters. ``unknown`` says why a record is not ``known``
+    (``unknown_kinds``), empty text where it is."""
 
     row: np.ndarray
     label: np.ndarray
@@ -58,6 +61,7 @@ class Kept:
     group: np.ndarray
     role: np.ndarray | None
     known: np.ndarray
+    unknown: np.ndarray
     rows: dict[str, np.ndarray]
 
 
@@ -85,20 +89,22 @@ def read_records(
         }
         _require_records(settings, ledger)
         texts = tables.labels[settings.columns.label_name].combine_chunks()
+        strange = flagged(tables, label_row, ledger)
+        labelled = ledger.kept & ~strange
         task.labels.check(
             LabelSource(settings.labels, settings.columns.label_name),
-            ledger.names(ledger.kept),
-            texts.take(pa.array(label_row[ledger.kept])),
-            scan.length[ledger.kept],
+            ledger.names(labelled),
+            texts.take(pa.array(label_row[labelled])),
+            scan.length[labelled],
         )
         if task.classes and settings.columns.ranks:
             _check_ranks(settings, tables, ledger, label_row)
         encoded = task.labels.canonical(texts).dictionary_encode()
         label = _take(encoded.indices.to_numpy(), label_row)
-        classes_read = len(np.unique(label[label_row >= 0]))
-        conflicts = _conflicts(settings, ledger, scan.code, label) if task.conflicts else {}
+        classes_read = len(np.unique(label[(label_row >= 0) & ~strange]))
+        conflicts = _conflicts(settings, ledger, scan.code, label, strange) if task.conflicts else {}
         _require_records(settings, ledger)
-        kept = _group(tables, ledger, scan.code, label, encoded.dictionary.to_pylist(), rows)
+        kept = _group(tables, ledger, scan.code, label, encoded.dictionary.to_pylist(), rows, strange)
         if task.classes:
             _decide_known(settings, ledger, kept)
         _write(cleaned, records_path, kept, scan, tables)
@@ -143,9 +149,12 @@ def _require_records(settings: Settings, ledger: Ledger) -> None:
         raise UserError(f"No sequence of {settings.sequences} is left (removed: {why}); loosen data or filter.")
 
 
-def _conflicts(settings: Settings, ledger: Ledger, code: np.ndarray, label: np.ndarray) -> dict[str, Any]:
-    mask = np.zeros(len(code), bool)
-    mask[ledger.kept] = conflicting(code[ledger.kept], label[ledger.kept])
+def _conflicts(
+    settings: Settings, ledger: Ledger, code: np.ndarray, label: np.ndarray, strange: np.ndarray
+) -> dict[str, Any]:
+    # What a flagged record is called is no name of a class, so it contradicts none.
+    mask, named = np.zeros(len(code), bool), ledger.kept & ~strange
+    mask[named] = conflicting(code[named], label[named])
     found = {
         "sequences": len(np.unique(code[mask])),
         "records": int(mask.sum()),
@@ -170,6 +179,7 @@ def _group(
     label: np.ndarray,
     names: list[str],
     rows: dict[str, np.ndarray | None],
+    strange: np.ndarray,
 ) -> Kept:
     """Find groups, take leaks over a given split out."""
     settings = tables.settings
@@ -181,7 +191,7 @@ def _group(
     group[ledger.kept] = components(code[ledger.kept], cluster)
     role = roles(tables, rows["labels"], ledger) if settings.columns.split else None
     if role is not None:
-        _drop_leaks(settings, ledger, group, role)
+        _drop_leaks(settings, ledger, group, role, strange)
     row = np.flatnonzero(ledger.kept)
     kept = Kept(
         row=row,
@@ -190,15 +200,17 @@ def _group(
         sequence=renumber(code[row]),
         group=renumber(group[row]),
         role=None if role is None else role[row],
-        known=np.ones(len(row), bool),
+        known=~strange[row],
+        unknown=np.where(strange[row], FLAGGED, "").astype(object),
         rows={name: of[row] for name, of in rows.items() if of is not None},
     )
     return kept
 
 
-def _drop_leaks(settings: Settings, ledger: Ledger, group: np.ndarray, role: np.ndarray) -> None:
-    mask = np.zeros(len(group), bool)
-    mask[ledger.kept] = leaks(group[ledger.kept], role[ledger.kept])
+def _drop_leaks(settings: Settings, ledger: Ledger, group: np.ndarray, role: np.ndarray, strange: np.ndarray) -> None:
+    # Flagged records have no role: one that equals a training record is left out of the scores, not of training.
+    mask, placed = np.zeros(len(group), bool), ledger.kept & ~strange
+    mask[placed] = leaks(group[placed], role[placed])
     if mask.any() and settings.on_split_leak == "error":
         raise UserError(
             f"{int(mask.sum())} sequences of {settings.labels} are, identical or in one cluster, also in a "
@@ -211,11 +223,11 @@ def _drop_leaks(settings: Settings, ledger: Ledger, group: np.ndarray, role: np.
 
 def _decide_known(settings: Settings, ledger: Ledger, kept: Kept) -> None:
     """Mark classes too rare to train as known unknowns, and write each of their records down."""
-    classes = len(kept.names)
-    distinct = distinct_per_class(kept.label, kept.sequence, classes)
-    groups = distinct_per_class(kept.label, kept.group, classes)
+    classes, named = len(kept.names), kept.known.copy()
+    distinct = distinct_per_class(kept.label[named], kept.sequence[named], classes)
+    groups = distinct_per_class(kept.label[named], kept.group[named], classes)
     why: dict[int, tuple[str, str]] = {}
-    for c in np.unique(kept.label):
+    for c in np.unique(kept.label[named]):
         name = kept.names[c]
         if distinct[c] < settings.min_distinct:
             count = f"{distinct[c]} distinct sequence{'' if distinct[c] == 1 else 's'}"
@@ -223,17 +235,21 @@ def _decide_known(settings: Settings, ledger: Ledger, kept: Kept) -> None:
         elif groups[c] < min(2, settings.min_distinct):
             why[c] = ("rare_class", f"all sequences of class '{name}' are in one cluster, 2 needed")
     if kept.role is not None:
-        trained = np.bincount(kept.label[kept.role == 0], minlength=classes)
-        for c in np.unique(kept.label):
+        trained = np.bincount(kept.label[named & (kept.role == 0)], minlength=classes)
+        for c in np.unique(kept.label[named]):
             if not trained[c] and c not in why:
                 why[c] = ("not_in_train", f"class '{kept.names[c]}' has no training record")
     unknown = np.zeros(classes, bool)
     unknown[list(why)] = True
     kept.known &= ~unknown[kept.label]
     for reason in ("rare_class", "not_in_train"):
-        mask = np.array([c in why and why[c][0] == reason for c in range(classes)])[kept.label]
+        mask = named & np.array([c in why and why[c][0] == reason for c in range(classes)])[kept.label]
+        kept.unknown[mask] = reason.removesuffix("_class")
         detail = np.array([why[c][1] for c in kept.label[mask]], object)
         ledger.note(ledger.ids.take(pa.array(kept.row[mask])), reason, detail)
+    twin = ~named & np.isin(kept.group, kept.group[kept.known])
+    same = f"marked 0 in '{settings.columns.known}', but identical, or in one cluster, with a known record: not scored"
+    ledger.note(ledger.ids.take(pa.array(kept.row[twin])), "flagged_but_known", same)
     known = np.unique(kept.label[kept.known])
     if len(known) == 0:
         raise UserError(
@@ -257,6 +273,7 @@ def _write(cleaned: Path, path: str | Path, kept: Kept, scan: Scan, tables: Tabl
         "split": lambda s: _role_texts(kept, s),
         "group": lambda s: pa.array(kept.group[s].astype(np.int32)),
         "known": lambda s: pa.array(kept.known[s]),
+        "unknown": lambda s: pa.array([why or None for why in kept.unknown[s]], pa.string()),
     }
     for rank in tables.settings.columns.ranks:
         columns[f"rank_{rank}"] = lambda s, rank=rank: _texts(tables.labels[rank], rows_of[s], empty_is_null=True)
@@ -326,7 +343,8 @@ def _summary(settings: Settings, tables: Tables, scan: Scan, ledger: Ledger, kep
         "sequences_read": tally.records,
         "records_kept": len(kept.row),
         "records_known": int(kept.known.sum()),
-        "records_known_unknown": int((~kept.known).sum()),
+        "records_known_unknown": int((~kept.known & (kept.unknown != FLAGGED)).sum()),
+        "records_flagged": int((kept.unknown == FLAGGED).sum()),
         "removed": ledger.counts,
         "length": {
             "min": int(length.min()),
@@ -368,7 +386,8 @@ def _summary(settings: Settings, tables: Tables, scan: Scan, ledger: Ledger, kep
 
 def _classes(kept: Kept) -> dict[str, int]:
     known = len(np.unique(kept.label[kept.known]))
-    return {"classes_known": known, "classes_known_unknown": len(np.unique(kept.label)) - known}
+    named = len(np.unique(kept.label[kept.unknown != FLAGGED]))
+    return {"classes_known": known, "classes_known_unknown": named - known}
 
 
 def _distinct(column: pa.ChunkedArray | pa.Array, rows: np.ndarray) -> int:

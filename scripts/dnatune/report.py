@@ -22,6 +22,7 @@ from dnatune import (
     report_engine,
     report_files,
     report_tables,
+    report_unknowns,
     report_words,
     report_words_differences,
     report_words_sets,
@@ -194,9 +195,11 @@ def render(run: Run, template: str | Path, css: str | Path, js: str | Path) -> s
         {entry["model"] for entry in run.runs if entry.get("gap") is not None},
         key=list(run.language_models).index,
     )
+    rejection = report_unknowns.section(run) if run.task.classes else {}
     return environment.get_template(Path(template).name).render(
         run=run,
         sections=[SECTIONS[name] for name in run.task.sections if shows(run, name)],
+        rejection=rejection,
         answer=run.task.report.answer(run),
         big_numbers=big_numbers(run),
         figures=figures,

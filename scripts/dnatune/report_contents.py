@@ -14,6 +14,8 @@ FIGURES = {
     "prediction_sets": "Sets of names: is the promise kept, and how long are they",
     "confusions": "The most frequent confusions",
     "per_class_f1_vs_size": "F1 of each class against its size",
+    "unknown_scores": "Rejection scores of known and unknown sequences",
+    "named_accuracy": "Accuracy against the share of sequences that get a name",
     "label_balance": "Records of each label",
     "label_pr_auc": "PR-AUC of each label",
     "target_distribution": "How the measured values are distributed",
@@ -49,7 +51,7 @@ SECTIONS = {
         Section("negative_transfer", "Together or alone"),
         Section("base_labels", "Each label"),
         Section("tracks", "Example sequences"),
-        Section("unknowns", "Known unknowns"),
+        Section("unknowns", "Unknown species"),
         Section("outputs", "Each output"),
         Section("intervals", "Intervals"),
     )

@@ -186,8 +186,16 @@ def audit_checks(audit: Mapping[str, Any], classes: bool = True) -> list[dict[st
             False,
             "cannot be named rightly there; it counts against the model",
         ),
+        (
+            "records_held_out_and_never_tested",
+            "Records held out on purpose in the fold that would have tested them",
+            False,
+            "as unknowns.held_out_share has it; scored as unknown there",
+        ),
     ):
         if key not in audit or (key.startswith("classes_") and not classes):
+            continue
+        if key == "records_held_out_and_never_tested" and not audit["records_held_out"]:
             continue
         if key == "clusters_in_two_roles" and audit.get("clusters_given") is False:
             rows.append({"check": check, "found": "–", "result": "no clusters were given"})

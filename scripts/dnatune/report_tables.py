@@ -24,6 +24,8 @@ REASONS = {
     "duplicate_id": "a second row or record with the same id; the first was kept",
     "not_selected": "left out by the configured selection of rows",
     "not_in_train": "its class has no training record in the given split; kept aside as a known unknown",
+    "flagged_but_known": "marked unknown in the label table, but identical to (or in one cluster with) a known record; "
+    "kept, but not scored",
     "split_leak": "identical to (or in one cluster with) a record of a more protected part of the split",
     "no_vector": "no row in the vectors table",
     "no_cluster": "no row in the clusters table",

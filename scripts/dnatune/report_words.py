@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from dnatune import report_words_differences, report_words_regression, report_words_sets
+from dnatune import report_words_differences, report_words_regression, report_words_sets, report_words_unknowns
 
 
 @dataclass(frozen=True)
@@ -109,6 +109,7 @@ METRICS: dict[str, Metric] = {
 
 
 METRICS |= report_words_regression.metrics(Metric) | report_words_sets.metrics(Metric)
+METRICS |= report_words_unknowns.metrics(Metric)
 
 
 def metric(name: str) -> Metric:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from dnatune import files
+from dnatune.engine import distances_alone
 from dnatune.errors import UserError
 from dnatune.pooling import Pool
 from dnatune.prediction import Predictor, SavedModel
@@ -36,23 +37,28 @@ class SavedEngine:
         self.models = {name: SavedModel(folder / name) for name in self.about["models"]}
         methods = [name for name in self.pool.experts if name not in self.models]
         self.baselines = {name: load_expert(folder / name, self.task.baseline, threads) for name in methods}
+        self.witness: str | None = self.about.get("witness")
 
-    def scores(self, sequences: list[str]) -> tuple[np.ndarray, np.ndarray]:
-        """Return log probabilities (sequences, classes) before calibration, and the number of windows: the most that
-        any language model read, 1 where there is none."""
-        windows, logits = np.ones(len(sequences), dtype=np.int64), []
+    def scores(self, sequences: list[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+        """Return log probabilities (sequences, classes) before calibration, the number of windows (the most that any
+        language model read, 1 where there is none), and the evidence (sequences, 4) of its ``engine.witness``."""
+        windows, logits, evidence = np.ones(len(sequences), dtype=np.int64), [], None
         for name in self.pool.experts:
             if name in self.models:
-                answer, read = self.models[name].scores(sequences)
+                answer, read, seen = self.models[name].scores(sequences)
                 windows = np.maximum(windows, read)
             else:
                 answer = self.baselines[name](sequences)
+                look = self.task.baseline(name).evidence
+                seen = look(answer, np.full(len(answer), -1)) if look else None
+            if name == self.witness and seen is not None:
+                evidence = distances_alone(seen)
             logits.append(answer)
-        return self.pool.log_probabilities(logits), windows
+        return self.pool.log_probabilities(logits), windows, evidence
 
     def predict(self, sequences: list[str]) -> tuple[np.ndarray, np.ndarray]:
         """Return calibrated probabilities (sequences, classes) and the number of windows (sequences,)."""
-        scores, windows = self.scores(sequences)
+        scores, windows, _ = self.scores(sequences)
         return self.task.judging.calibrated(self.calibrator, scores), windows
 
 

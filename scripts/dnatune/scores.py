@@ -20,6 +20,11 @@ from dnatune.per_base import PerBase
 # Cells of one block of rows: 4 million float64 are 32 MiB, so the temporaries stay far below a table.
 BLOCK_CELLS = 4_000_000
 
+# The log of the sum of the exponentials of the logits; the cosine distance (0 to 2) to the nearest training sequence
+# of the predicted class, of any class, and of any class but the record's own.
+EVIDENCE = ("energy", "distance", "nearest", "other")
+OPTIONAL = ("counts", "kind", "evidence")
+
 
 @dataclass(frozen=True)
 class Scores:
@@ -30,6 +35,10 @@ class Scores:
     for classes their softmax gives the probabilities. ``group`` (n,) numbers what belongs together (identical
     sequences, clusters); by default every record stands alone. Where a record has a label per base, ``counts``
     (n,) says how many, and ``label`` and ``logits`` have a row per base, record after record.
+
+    For classes, where there are any: ``kind`` text (n,) says why a record of the role unknown is none of the trained
+    classes (see ``unknown_kinds``), empty for others; ``evidence`` float32 (n, 4) is what the model saw
+    besides its logits, in the columns ``EVIDENCE``, NaN where a model has none.
     """
 
     id: np.ndarray
@@ -38,10 +47,14 @@ class Scores:
     logits: np.ndarray
     group: np.ndarray | None = None
     counts: np.ndarray | None = None
+    kind: np.ndarray | None = None
+    evidence: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         if self.group is None:
             object.__setattr__(self, "group", np.arange(len(self.id)))
+        if self.evidence is not None and self.evidence.shape != (len(self.id), len(EVIDENCE)):
+            raise ValueError(f"evidence is {self.evidence.shape}, not {(len(self.id), len(EVIDENCE))}")
         rows = len(self.id) if self.counts is None else int(self.counts.sum())
         sizes = {len(self.id), len(self.role), len(self.label) - rows + len(self.id)}
         sizes.add(len(self.logits) - rows + len(self.id))
@@ -65,16 +78,23 @@ class Scores:
         """Return several scores as one, in their order."""
         names = ("id", "role", "label", "logits", "group")
         arrays = [np.concatenate([getattr(part, name) for part in parts]) for name in names]
-        counts = None if parts[0].counts is None else np.concatenate([part.counts for part in parts])
-        return Scores(*arrays, counts)
+        return Scores(*arrays, *(_joined([getattr(part, name) for part in parts]) for name in OPTIONAL))
 
     def part(self, role: str) -> Scores:
         """Return the rows of one role, in their order; no rows is a valid part."""
-        rows = self.role == role
+        return self.rows(self.role == role)
+
+    def of_kind(self, kind: str) -> Scores:
+        """Return the unknown records of one kind, in their order."""
+        return self.rows(np.zeros(len(self.id), bool) if self.kind is None else self.kind == kind)
+
+    def rows(self, rows: np.ndarray) -> Scores:
+        """Return the records of a mask (n,)."""
         if rows.all():
             return self
         if self.counts is None:
-            return Scores(self.id[rows], self.role[rows], self.label[rows], self.logits[rows], self.group[rows])
+            kept = (self.id[rows], self.role[rows], self.label[rows], self.logits[rows], self.group[rows], None)
+            return Scores(*kept, *(None if of is None else of[rows] for of in (self.kind, self.evidence)))
         inside = np.repeat(rows, self.counts)
         kept = (self.id[rows], self.role[rows], self.label[inside], self.logits[inside])
         return Scores(*kept, self.group[rows], self.counts[rows])
@@ -89,7 +109,7 @@ class Scores:
                 label=np.asarray(self.label),
                 logits=np.asarray(self.logits, dtype=np.float32),
                 group=np.asarray(self.group, dtype=np.int64),
-                **({} if self.counts is None else {"counts": np.asarray(self.counts, dtype=np.int64)}),
+                **{name: value for name in OPTIONAL if (value := getattr(self, name)) is not None},
             )
 
     @staticmethod
@@ -98,12 +118,17 @@ class Scores:
         try:
             with np.load(path, allow_pickle=False) as stored:
                 arrays = [stored[key] for key in ("id", "role", "label", "logits", "group")]
-                return Scores(*arrays, stored.get("counts"))
+                return Scores(*arrays, *(stored.get(name) for name in OPTIONAL))
         except (OSError, ValueError, KeyError) as reason:
             raise UserError(
                 f"{path}: not a readable scores file ({reason}); expected an npz with id, role, label and "
                 "logits, so remove it and run its rule again."
             ) from reason
+
+
+def _joined(parts: list[np.ndarray | None]) -> np.ndarray | None:
+    """Return optional arrays as one; None where one of them is missing."""
+    return None if any(part is None for part in parts) else np.concatenate(parts)
 
 
 def row_blocks(shape: tuple[int, int], cells: int = BLOCK_CELLS) -> Iterator[slice]:

@@ -164,6 +164,10 @@ def write_fold(folder: Path, kind, model, fold, level, labels, random) -> None:
         accuracy = np.clip(confidence - off + random.normal(0, 0.03, 15), 0, 1)
         stored[f"pr_precision_{stage}"] = np.clip(1 - (1 - level) * 4 * recall**6, 0, 1)
         stored[f"reliability_{stage}"] = np.column_stack([COUNTS, confidence, accuracy])
+    known, strange = random.gamma(2, 0.01, 80), random.gamma(4, 0.03, 30)
+    stored |= {"rejection_score": np.array("distance"), "rejection_threshold": np.quantile(known, 0.95)}
+    stored |= {"rejection_known": known, "rejection_rare": strange, "named_share": np.arange(1, 101) / 100}
+    stored["named_accuracy"] = np.clip(1 - (1 - level) * stored["named_share"] ** 3, 0, 1)
     np.savez(folder / "curves.npz", **stored)
     pairs = random.choice(len(labels), (6, 2))
     rows = [(labels[a], labels[b], int(random.integers(1, 5)), 0.2) for a, b in pairs if a != b]

@@ -80,7 +80,7 @@ def test_kept_records_columns_and_types(case):
     schema = pq.read_schema(case.folder / "out" / "records.parquet")
     assert [str(schema.field(n).type) for n in ("length", "n_count", "group")] == ["int32"] * 3
     assert schema.names == [
-        "id", "sequence", "label", "length", "n_count", "split", "group", "known", "rank_genus"
+        "id", "sequence", "label", "length", "n_count", "split", "group", "known", "unknown", "rank_genus"
     ]  # fmt: skip
     s = case.summary
     assert (s["lower_case_records"], s["gap_letters"], s["iupac_letters"]) == (1, 2, {"R": 1})

@@ -56,6 +56,21 @@ def species(folder: Path) -> dict[str, Any]:
     return {"sequences": str(made.sequences), "labels": str(inputs.labels), **tables}
 
 
+def strangers(folder: Path) -> dict[str, Any]:
+    """Return species with their own split, and records of other species that a column marks as unknown."""
+    known = simulate(species=("Anolis carolinensis", "Gekko gecko", "Lacerta agilis"), of_each=16)[:48]
+    unknown = simulate(seed=9, species=("Zootoca vivipara",), of_each=6)[:6]
+    sequences = [record.sequence for record in (*known, *unknown)]
+    columns = {"label": [record.species for record in known] + ["Zootoca"] * 6}
+    columns |= {
+        rank: [label.split()[0] for label in columns["label"]] for rank in ("genus", "family", "order", "class")
+    }
+    # The first two records of a species are identical: both are in train.
+    columns["split"] = [*(["train"] * 10 + ["valid"] * 3 + ["test"] * 3) * 3, *["test"] * 6]
+    columns["known"] = ["1"] * 48 + ["0"] * 6
+    return write_tables(folder, sequences, columns)
+
+
 def classes(folder: Path) -> dict[str, Any]:
     """Return two classes of sequences."""
     rng = np.random.default_rng(1)

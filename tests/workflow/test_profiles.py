@@ -99,7 +99,7 @@ def test_the_gpu_profile_counts_the_gpus(tmp_path, listed, allowed, expected):
             assert ProfileConfigFileParser().parse(profile)["resources"] == [f"gpu={expected}"]
 
 
-QUEUED = ("tokens", "embeddings", "train", "refit", "package", "name_query", "baseline", "embed_records")
+QUEUED = ("tokens", "embeddings", "train", "refit", "reference", "package", "name_query", "baseline", "embed_records")
 
 
 needs_plugin = pytest.mark.skipif(
@@ -216,6 +216,7 @@ def test_sbatch_is_asked_for_what_each_rule_needs(tmp_path):
         expected += [(f"rule_embed_records_wildcards_{name}", applying[name])]
         memory = models[name].get("resources", {}).get("mem_mb", 2500)
         expected += [(f"rule_package_wildcards_{name}", cpu("cpu", memory, 30))]
+        expected += [(f"rule_reference_wildcards_{name}", applying[name])]
     # The two attempts that the cluster refused: the next asks for more memory and time.
     expected += [("rule_train_wildcards_one_0", trains(1, 900 * n, 30 * n, 2)) for n in (2, 3)]
     tokens = [call for call in calls if call[0].startswith("rule_tokens")]

@@ -34,6 +34,7 @@ class Case:
 
 CASES = {
     "barcodes-nt-mini": Case(recipe_data.species, None, "pr_auc_macro"),
+    "unknown-species-nt-mini": Case(recipe_data.strangers, None, "rejected_distance"),
     "identification-nt-2.5b": Case(recipe_data.species, write_nt, "pr_auc_weighted"),
     "tf-binding-mistral-dna": Case(recipe_data.bound, write_mistral_dna, "mcc"),
     "tf-binding-nt-mini": Case(recipe_data.bound, None, "mcc"),

@@ -45,7 +45,7 @@ def test_a_title_rewrites_the_report_only(finished):
 @pytest.mark.parametrize("name", ["full", "lora", "probe"])
 def test_a_learning_rate_retrains_that_model_only(finished, name):
     planned = plan(changed(finished, f"models.{name}.training.learning_rate", 5e-4))
-    follows = Counter(train=2, evaluate=2, refit=1, package=1, compare=1, figures=1, report=1, all=1)
+    follows = Counter(train=2, evaluate=2, refit=1, reference=1, package=1, compare=1, figures=1, report=1, all=1)
     assert planned.rules == follows
     others = {"full", "lora", "probe", "majority", "naive_bayes"} - {name}
     named = {word for message in planned.messages for word in message.split()}
@@ -82,6 +82,12 @@ def test_the_k_of_top_k_evaluates_again_and_trains_nothing(finished):
         "baseline",
         "refit",
     }
+
+
+def test_another_share_of_false_alarms_sets_thresholds_and_trains_nothing(finished):
+    rules = plan(changed(finished, "unknowns.false_alarm", 0.1)).rules
+    assert rules["evaluate"] == 10 and rules["package"] == 3
+    assert not set(rules) & {"folds", "train", "baseline", "refit", "reference"}
 
 
 def test_a_baseline_more_trains_nothing(finished):

@@ -458,7 +458,7 @@ def test_an_ensemble_names_sequences(finished, tmp_path):
     query.write_text(fasta(QUERY))
     config = {**finished.config, "query": str(query), "packaging": {"mode": "ensemble", "models": ["full"]}}
     run = Run(tmp_path / "work", config)
-    assert plan(run, "predict").rules == Counter(package=1, name_query=1, predict=1)
+    assert plan(run, "predict").rules == Counter(reference=1, package=1, name_query=1, predict=1)
     run.make("predict")
     saved = json.loads((run.results / "final/full/config.json").read_text())
     assert (saved["model_type"], saved["size"]) == ("dnatune-ensemble", 2)

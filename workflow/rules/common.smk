@@ -63,6 +63,7 @@ JUDGING = {
     "calibration": config["calibration"],
     "sets": config["sets"],
     "rank_threshold": config["taxonomy"]["threshold"],
+    "unknowns": {key: config["unknowns"][key] for key in ("score", "false_alarm")},
 }
 
 
@@ -162,6 +163,15 @@ def vectors():
 def run_results():
     """What a run is for: the report and the saved models, or vectors where nothing is trained."""
     return ["<results>/report/report.html", *final_models()] if TASK.labelled else vectors()
+
+
+# Whether scores may need the distance of a sequence to the training sequences (see ``dnatune.rejection``).
+MEASURES_DISTANCES = TASK.classes and config["unknowns"]["score"] in ("auto", "distance", "nearest")
+
+
+def reference_of(wildcards):
+    """Vectors of the training sequences, where the saved model measures distances to them."""
+    return {"reference": f"<results>/models/{wildcards.model}/reference.npz"} if MEASURES_DISTANCES else {}
 
 
 def packaged_weights(wildcards):

@@ -80,6 +80,7 @@ rule folds:
         runtime=lambda wildcards, attempt: 20 * attempt,
     params:
         split=config["split"],
+        held_out=config["unknowns"]["held_out_share"],
         seed=config["seed"],
         task=TASK_NAMED,
         code=code("split_folds.py", "labels"),

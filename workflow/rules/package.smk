@@ -42,9 +42,47 @@ rule refit:
         "../../scripts/refit_model.py"
 
 
+rule reference:
+    input:
+        unpack(model_backbone),
+        tokens=tokens_of,
+        records="<results>/records/records.parquet",
+        folds="<results>/folds/folds.tsv",
+        label_map="<results>/labels/label_map.json",
+        weights=packaged_weights,
+        runs=lambda wildcards: fold_files("run.json", [wildcards.model]),
+    output:
+        reference="<results>/models/{model}/reference.npz",
+    log:
+        "<logs>/reference/{model}.log",
+    benchmark:
+        "<benchmarks>/reference/{model}.tsv"
+    conda:
+        f"../../envs/train-{config['training_environment']}.yaml"
+    threads: model_threads
+    resources:
+        mem_mb=asked("reference", "mem_mb"),
+        runtime=asked("reference", "runtime"),
+        gpu=one_gpu,
+        gpu_mem_mb=asked("reference", "gpu_mem_mb"),
+        gpu_model=card("reference"),
+    params:
+        model="{model}",
+        settings=model_settings,
+        task=TASK_NAMED,
+        seed=config["seed"],
+        mode=config["packaging"]["mode"],
+        code=code("embed_reference.py", "labels", "learning"),
+    message:
+        "Reading the training sequences with the saved {wildcards.model}, to measure distances to them"
+    script:
+        "../../scripts/embed_reference.py"
+
+
 rule package:
     input:
         unpack(model_backbone),
+        unpack(reference_of),
         tokens=tokens_of,
         label_map="<results>/labels/label_map.json",
         weights=packaged_weights,

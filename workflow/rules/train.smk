@@ -35,6 +35,7 @@ rule train:
         settings=model_settings,
         task=TASK_NAMED,
         seed=config["seed"],
+        distances=MEASURES_DISTANCES,
         # Not an output: Snakemake deletes the outputs of a failed job, and a killed job goes on from here.
         checkpoints=f"{RUN_FOLDER}/checkpoints/{{model}}/fold_{{fold}}",
         code=code("train_fold.py", "labels", "learning"),

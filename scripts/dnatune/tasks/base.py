@@ -51,7 +51,8 @@ class Described:
 class EvaluationSettings:
     """``calibration`` method, its ``cv_folds`` and the ``coverage`` of intervals, ``top_k``, and the run's ``seed``;
     the ``taxonomy`` above the labels, and the ``rank_threshold`` that the probability of a taxon has to reach;
-    ``set_coverage`` of sets of names, and ``trained``, the fold's training records of each class (classes,) or None."""
+    ``set_coverage`` of sets of names, and ``trained``, the fold's training records of each class (classes,) or None;
+    the ``rejection`` score of unknown sequences and the share of ``false_alarm`` it may give."""
 
     calibration: str = "auto"
     cv_folds: int = 5
@@ -62,6 +63,8 @@ class EvaluationSettings:
     rank_threshold: float = 0.8
     set_coverage: float = 0.9
     trained: np.ndarray | None = None
+    rejection: str = "auto"
+    false_alarm: float = 0.05
 
 
 @dataclass(frozen=True)
@@ -311,6 +314,17 @@ class Judging(Part):
         ``lengths`` (n,) bases of each sequence.
         """
         raise NotImplementedError
+
+    def known_or_not(
+        self, predicted: np.ndarray, evidence: np.ndarray | None, calibrator: dict[str, Any]
+    ) -> pd.DataFrame:
+        """Return columns of a prediction table that say whether each sequence belongs to what is known, if anything.
+
+        ``evidence`` (n, 4): ``scores.EVIDENCE``.
+        """
+        import pandas as pd  # the workflow reads this module, and has no use for tables
+
+        return pd.DataFrame(index=range(len(predicted)))
 
     def prediction_tables(
         self, predicted: np.ndarray, ids: Sequence[str], lengths: np.ndarray, names: Sequence[str]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
+from dnatune.errors import UserError
 from dnatune.tasks.multiclass import Multiclass
 
 
@@ -36,6 +37,14 @@ class Binary(Multiclass):
         "labels": "tasks.binary_labels:BinaryLabels",
         "judging": "tasks.binary_judging:BinaryJudging",
     }
+
+    def check(self, config: Mapping[str, Any]) -> None:
+        """Refuse to hold out one of two classes: nothing would be left to tell it from."""
+        if config["unknowns"]["held_out_share"] > 0:
+            raise UserError(
+                "Configuration key 'unknowns.held_out_share' has no effect with task: binary: with one of two classes "
+                "held out nothing is left to tell apart; leave it out."
+            )
 
 
 TASK = Binary

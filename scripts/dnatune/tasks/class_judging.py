@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from dnatune import calibration, prediction_sets, rank_calibration
+from dnatune import calibration, prediction_sets, rank_calibration, rejection
 from dnatune.evaluation import Evaluation, evaluate_fold
 from dnatune.rank_predictions import qiime_table, rank_columns
 from dnatune.scores import Scores
@@ -24,9 +24,11 @@ class ClassJudging(Judging):
         """Return multiclass metrics, reliability and precision-recall curves, and confusions."""
         return evaluate_fold(scores, names, model, fold, self.task, settings)
 
-    def calibrate(self, validation: Scores, settings: EvaluationSettings) -> dict[str, Any]:
-        """Fit temperature, Platt or isotonic calibration, that of every rank where there are ranks, and the thresholds
-        of sets of names."""
+    def calibrate(
+        self, validation: Scores, settings: EvaluationSettings, held_out: Scores | None = None
+    ) -> dict[str, Any]:
+        """Fit temperature, Platt or isotonic calibration, that of every rank where there are ranks, the thresholds of
+        sets of names, and the threshold of what is rejected as unknown."""
         calibrator = calibration.fit(
             settings.calibration,
             validation.logits,
@@ -44,12 +46,31 @@ class ClassJudging(Judging):
         calibrator["sets"] = prediction_sets.fit(
             calibrator["method"], validation, settings.set_coverage, settings.seed, settings.cv_folds
         )
+        calibrator["rejection"] = self._rejection(calibrator, validation, settings, held_out)
         return calibrator
+
+    def _rejection(
+        self,
+        calibrator: dict[str, Any],
+        validation: Scores,
+        settings: EvaluationSettings,
+        held_out: Scores | None,
+    ) -> dict[str, Any]:
+        p, strange = self.calibrated(calibrator, validation.logits), None
+        if held_out is not None and len(held_out.id):
+            strange = rejection.rejection_scores(self.calibrated(calibrator, held_out.logits), held_out.evidence)
+        return rejection.fit(validation, p, settings.rejection, settings.false_alarm, strange)
 
     def calibrated(self, calibrator: dict[str, Any], scores: np.ndarray) -> np.ndarray:
         """Return probabilities (n, classes)."""
         p = calibration.apply(calibrator, scores)
         return rank_calibration.apply(calibrator["ranks"], p) if "ranks" in calibrator else p
+
+    def known_or_not(
+        self, predicted: np.ndarray, evidence: np.ndarray | None, calibrator: dict[str, Any]
+    ) -> pd.DataFrame:
+        """Return rejection_score and known."""
+        return rejection.columns(predicted, evidence, calibrator.get("rejection"))
 
     def predictions(
         self, predicted: np.ndarray, lengths: np.ndarray, names: Sequence[str], calibrator: dict[str, Any], top_k: int

@@ -46,9 +46,14 @@ class Multiclass(Task):
         "prediction_sets",
         "confusions",
         "per_class_f1_vs_size",
+        "unknown_scores",
+        "named_accuracy",
     )
     sections = ("engine", "precision_recall", "reliability", "sets", "classes", "confusions", "unknowns")
-    card = Card(more=", and gives the set of names that holds the true one as often as was asked (`sets` in that file)")
+    card = Card(
+        more=", gives the set of names that holds the true one as often as was asked (`sets` in that file), and says in "
+        "the column `known` whether a sequence looks like those that it has seen"
+    )
     parts: ClassVar[Mapping[str, str]] = {
         "labels": "tasks.class_labels:ClassLabels",
         "learning": "tasks.class_learning:ClassLearning",

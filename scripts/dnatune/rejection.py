@@ -1,0 +1,123 @@
+"""Rejection: which sequences belong to none of the classes a model knows, by a score and a threshold.
+
+In: scores with evidence, calibrated probabilities. Out: the part ``rejection`` of a calibrator (score, threshold),
+fitted on validation records alone, and the answer for each new sequence. Higher scores look less like what is known:
+
+- probability: 1 - the calibrated probability of the best guess (Hendrycks & Gimpel 2017);
+- energy: -logsumexp of the logits (Liu et al. 2020, eq. 4, temperature 1);
+- distance: the cosine distance of the pooled vector to the nearest training sequence of the predicted class;
+- nearest: the same to the nearest training sequence of any class (Sun et al. 2022, k = 1).
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy.stats import rankdata
+
+from dnatune.conformal import half_width, values_needed
+from dnatune.scores import EVIDENCE, Scores, probabilities
+from dnatune.unknown_kinds import HELD_OUT
+
+LOGGER = logging.getLogger("dnatune")
+# In a tie the first is taken: distances do not depend on how sure the softmax happens to be.
+SCORES = ("distance", "nearest", "energy", "probability")
+EPSILON = float(np.finfo(np.float64).tiny)
+
+Named = dict[str, np.ndarray]
+
+
+def rejection_scores(p: np.ndarray, evidence: np.ndarray | None) -> Named:
+    """Return each score (n,) that there is; ``p`` calibrated probabilities (n, classes), ``evidence`` (n, 4)."""
+    found = {"probability": 1 - p.max(axis=1) if len(p) else np.empty(0)}
+    if evidence is not None:
+        columns = dict(zip(EVIDENCE, evidence.astype(np.float64).T, strict=True))
+        columns["energy"] = -columns["energy"]
+        found |= {name: columns[name] for name in SCORES if name in columns}
+    return {name: found[name] for name in SCORES if name in found and np.isfinite(found[name]).all()}
+
+
+def pseudo_unknown_scores(p: np.ndarray, validation: Scores) -> Named:
+    """Return the scores that validation records would have if their own class had not been there.
+
+    The class is struck out of the logits and of the training sequences. The model has learned from it, so this is
+    kinder than a species it never saw: it ranks scores, and does not say how well they do.
+    """
+    rows, own = np.arange(len(p)), validation.label
+    others = p.copy()
+    others[rows, own] = 0
+    rest = others.sum(axis=1)
+    top = np.divide(others.max(axis=1), rest, out=np.ones(len(p)), where=rest > 0)
+    found = {"probability": 1 - top}
+    if validation.evidence is not None:
+        energy, _, _, other = validation.evidence.astype(np.float64).T
+        raw = probabilities(validation.logits)
+        raw[rows, own] = 0
+        found["energy"] = -(energy + np.log(np.maximum(raw.sum(axis=1), EPSILON)))
+        found["distance"] = found["nearest"] = other
+    return {name: found[name] for name in SCORES if name in found and np.isfinite(found[name]).all()}
+
+
+def auroc(known: np.ndarray, unknown: np.ndarray) -> float:
+    """Return the chance that an unknown record has a higher score than a known one, ties half; NaN without either."""
+    if not len(known) or not len(unknown):
+        return float("nan")
+    ranks = rankdata(np.concatenate([known, unknown]))[len(known) :]
+    return float((ranks.sum() - len(unknown) * (len(unknown) + 1) / 2) / (len(known) * len(unknown)))
+
+
+def threshold(known: np.ndarray, false_alarm: float) -> float:
+    """Return the score above which a record is rejected: of new known records at most ``false_alarm`` are, on average.
+
+    The k-th smallest of the scores (n,), k = ceil((n + 1) (1 - false_alarm)), as in ``conformal``; the highest where
+    there are too few to promise that.
+    """
+    found = half_width(known, 1 - false_alarm)
+    return float(known.max()) if found is None else found
+
+
+def fit(
+    validation: Scores, p: np.ndarray, score: str, false_alarm: float, held_out: Named | None = None
+) -> dict[str, Any]:
+    """Choose a score and its threshold on ``validation`` records; ``p`` their calibrated probabilities (n, classes).
+
+    ``score`` auto takes the one that best tells validation records from the ``held_out`` ones, whose rejection scores
+    are given; without such, from the same records with their own class struck out (``pseudo_unknown_scores``). The
+    threshold is that of validation records alone. Without any there is none, and nothing is rejected.
+    """
+    known = rejection_scores(p, validation.evidence)
+    strange = held_out or (pseudo_unknown_scores(p, validation) if len(p) else {})
+    power = {name: auroc(known[name], strange[name]) for name in known if name in strange and len(p)}
+    chosen = max(power, key=power.__getitem__, default="probability") if score == "auto" else score
+    notes = []
+    if chosen not in known:
+        notes.append(f"this model has no score '{chosen}', so probability was used")
+        chosen = "probability"
+    if 0 < len(p) < values_needed(1 - false_alarm):
+        notes.append(
+            f"{len(p)} validation records are too few for {false_alarm:.0%} false alarms "
+            f"({values_needed(1 - false_alarm)} needed); the threshold is the highest of their scores"
+        )
+    found: dict[str, Any] = {"score": chosen, "asked": score, "false_alarm": false_alarm, "records": len(p)}
+    found["thresholds"] = {name: threshold(known[name], false_alarm) for name in known} if len(p) else {}
+    found |= {"power": power, "power_against": HELD_OUT if held_out else "pseudo"}
+    if notes:
+        found["note"] = "; ".join(notes)
+        LOGGER.warning("Rejection: %s.", found["note"])
+    return found
+
+
+def columns(p: np.ndarray, evidence: np.ndarray | None, fitted: dict[str, Any] | None) -> pd.DataFrame:
+    """Return the columns of a prediction table: rejection_score and known (yes or no); none where nothing is fitted.
+
+    ``p`` calibrated probabilities (n, classes), ``evidence`` (n, 4), ``fitted`` what ``fit`` gave.
+    """
+    found = rejection_scores(p, evidence)
+    if not fitted or fitted["score"] not in found or fitted["score"] not in fitted["thresholds"]:
+        return pd.DataFrame(index=range(len(p)))
+    score = found[fitted["score"]]
+    known = np.where(score > fitted["thresholds"][fitted["score"]], "no", "yes")
+    return pd.DataFrame({"rejection_score": score, "known": known})

@@ -1,0 +1,22 @@
+"""Why a record belongs to no trained class: the words for it, and how they are read from records.parquet."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+
+# The class is too rare to train, or has no training record in the given split; the species was held out of this fold
+# on purpose; or the label table says that the record's species is not among the labels.
+RARE, NOT_IN_TRAIN, HELD_OUT, FLAGGED = "rare", "not_in_train", "held_out", "flagged"
+UNKNOWN_KINDS = (RARE, NOT_IN_TRAIN, HELD_OUT, FLAGGED)
+
+
+def kinds_in_file(records_path: str | Path) -> np.ndarray:
+    """Return why each record (n,) of records.parquet is unknown, empty text for a known one."""
+    there = "unknown" in pq.read_schema(records_path).names
+    table = pq.read_table(records_path, columns=["known", *(["unknown"] if there else [])])
+    if not there:
+        return np.where(table["known"].to_numpy(), "", RARE).astype(object)
+    return np.array([kind or "" for kind in table["unknown"].to_pylist()], dtype=object)

@@ -1,0 +1,197 @@
+"""Unknown sequences: scores, thresholds and figures against scikit-learn and cases done by hand."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.special import logsumexp, softmax
+from sklearn.metrics import roc_auc_score
+
+from dnatune import rejection
+from dnatune.neighbours import FARTHEST, nearest_distances
+from dnatune.rejection_figures import accuracy_of_named, evaluate_rejection
+from dnatune.scores import Scores
+from dnatune.tasks import task
+from dnatune.tasks.base import EvaluationSettings
+
+TASK = task("multiclass")
+SETTINGS = EvaluationSettings("none")
+NAMES = ["Aus", "Bus", "Cus"]
+
+
+def drawn(n: int, kind: str = "", shift: float = 4.0, seed: int = 0) -> Scores:
+    """Return scores of n records; unknown ones (``kind``) have flat logits and lie far away."""
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, 3, n)
+    logits = rng.normal(0, 1, (n, 3)).astype(np.float32)
+    if not kind:
+        logits[np.arange(n), labels] += shift
+    near = rng.gamma(2, 0.02, n) + (0.1 if kind else 0)
+    other = near + rng.gamma(2, 0.1, n)
+    evidence = np.column_stack([logsumexp(logits, axis=1), near, near, other]).astype(np.float32)
+    role = "unknown" if kind else "validation"
+    ids = np.array([f"{kind}{seed}_{i}" for i in range(n)])
+    own = np.full(n, -1) if kind else labels
+    return Scores(ids, np.full(n, role), own, logits, np.arange(n), None, np.full(n, kind or ""), evidence)
+
+
+def fold(validation: int = 400, test: int = 500, seed: int = 0) -> Scores:
+    """Return the scores of a fold: validation, test, two kinds of unknown records."""
+    tested = replace(drawn(test, seed=seed + 1), role=np.full(test, "test"))
+    return Scores.joined(
+        [drawn(validation, seed=seed), tested, drawn(30, "rare", seed=7), drawn(60, "flagged", seed=8)]
+    )
+
+
+@given(st.lists(st.integers(0, 9), min_size=1, max_size=30), st.lists(st.integers(0, 9), min_size=1, max_size=30))
+def test_auroc_is_that_of_scikit_learn_ties_included(known, unknown):
+    truth = np.r_[np.zeros(len(known)), np.ones(len(unknown))]
+    found = rejection.auroc(np.array(known, float), np.array(unknown, float))
+    assert found == pytest.approx(roc_auc_score(truth, np.r_[known, unknown]))
+
+
+def test_the_threshold_is_the_conformal_rank():
+    # 19 values at 5 %: rank ceil(20 * 0.95) = 19, the highest; 39 values: rank 38, the second highest.
+    assert rejection.threshold(np.arange(19.0), 0.05) == 18
+    assert rejection.threshold(np.arange(39.0), 0.05) == 37
+    assert rejection.threshold(np.arange(5.0), 0.05) == 4  # too few: nothing on validation is rejected
+
+
+@pytest.mark.parametrize("score", rejection.SCORES)
+@pytest.mark.parametrize("false_alarm", [0.05, 0.2])
+def test_about_the_promised_share_of_new_known_records_is_kept(score, false_alarm):
+    kept = []
+    for seed in range(0, 40, 2):
+        scores = fold(200, 1000, seed)
+        settings = EvaluationSettings("none", rejection=score, false_alarm=false_alarm)
+        calibrator = TASK.judging.calibrate(scores.part("validation"), settings)
+        rows, _ = evaluate_rejection(scores, calibrator, TASK.judging.calibrated)
+        kept.append(1 - value(rows, "test", "rejected"))
+    # The standard error of the mean of 20 thresholds is below 0.007 even at 20 %.
+    assert np.mean(kept) == pytest.approx(1 - false_alarm, abs=0.02)
+
+
+def value(rows, split, metric, group="all"):
+    found = rows[(rows["split"] == split) & (rows["metric"] == metric) & (rows["class"] == group)]["value"]
+    assert len(found) == 1
+    return found.iloc[0]
+
+
+def test_figures_of_a_fold_against_plain_arithmetic():
+    scores = fold()
+    calibrator = TASK.judging.calibrate(scores.part("validation"), EvaluationSettings("none", rejection="energy"))
+    rows, curves = evaluate_rejection(scores, calibrator, TASK.judging.calibrated)
+    test, unknown = scores.part("test"), scores.part("unknown")
+    limit = np.sort(-logsumexp(scores.part("validation").logits.astype(float), axis=1))[int(np.ceil(401 * 0.95)) - 1]
+    known = -logsumexp(test.logits.astype(float), axis=1)
+    right = test.logits.argmax(axis=1) == test.label
+    assert value(rows, "test", "misclassified") == np.mean((known <= limit) & ~right)
+    assert value(rows, "test", "underclassified") == np.mean((known > limit) & right)
+    assert value(rows, "test", "accuracy_named") == right[known <= limit].mean()
+    for group in ("rare", "flagged", "all"):
+        mine = unknown.logits if group == "all" else unknown.logits[unknown.kind == group]
+        score = -logsumexp(mine.astype(float), axis=1)
+        truth = np.r_[np.zeros(len(known)), np.ones(len(score))]
+        assert value(rows, "unknown", "records", group) == len(score)
+        assert value(rows, "unknown", "auroc", group) == pytest.approx(roc_auc_score(truth, np.r_[known, score]))
+        assert value(rows, "unknown", "rejected", group) == np.mean(score > limit)
+        assert value(rows, "unknown", "overclassified", group) == 1 - np.mean(score > limit)
+        top = 1 - softmax(mine.astype(float), axis=1).max(axis=1)
+        of_known = 1 - softmax(test.logits.astype(float), axis=1).max(axis=1)
+        expected = roc_auc_score(truth, np.r_[of_known, top])
+        assert value(rows, "unknown", "auroc_probability", group) == pytest.approx(expected)
+    assert len(curves["rejection_known"]) == 500 and len(curves["rejection_flagged"]) == 60
+
+
+def test_accuracy_among_the_least_strange():
+    # Ten records, the two strangest wrong: right up to 80 % named, 0.8 with all.
+    found = accuracy_of_named(np.arange(10.0), np.arange(10) < 8)
+    assert found[79] == 1 and found[99] == 0.8 and found[89] == pytest.approx(8 / 9) and found[0] == 1
+
+
+def test_auto_takes_what_tells_own_class_from_others_best():
+    scores = drawn(300)
+    evidence = scores.evidence.copy()
+    evidence[:, 1] = evidence[:, 2] = 0.01
+    evidence[:, 3] = 0.5  # every other class is far away: distances tell perfectly
+    sharp = replace(scores, evidence=evidence)
+    assert TASK.judging.calibrate(sharp, SETTINGS)["rejection"]["score"] == "distance"
+    bare = replace(scores, evidence=np.full_like(evidence, np.nan))
+    fitted = TASK.judging.calibrate(bare, SETTINGS)["rejection"]
+    assert fitted["score"] == "probability" and set(fitted["thresholds"]) == {"probability"}
+
+
+def test_striking_out_the_own_class_by_hand():
+    logits = np.log(np.array([[0.7, 0.2, 0.1]], dtype=np.float32)) + 2
+    evidence = np.array([[2.0, 0.1, 0.1, 0.4]], dtype=np.float32)
+    one = Scores(np.array(["a"]), np.array(["validation"]), np.array([0]), logits, None, None, None, evidence)
+    found = rejection.pseudo_unknown_scores(softmax(logits.astype(float), axis=1), one)
+    assert found["probability"][0] == pytest.approx(1 - 2 / 3)
+    assert found["energy"][0] == pytest.approx(-(2 + np.log(0.3)))
+    assert found["distance"][0] == pytest.approx(0.4)
+
+
+def test_a_score_that_a_model_lacks_and_a_small_validation_part_are_said():
+    few = drawn(8)
+    bare = Scores(few.id, few.role, few.label, few.logits)
+    settings = EvaluationSettings("none", rejection="distance")
+    fitted = TASK.judging.calibrate(bare, settings)["rejection"]
+    assert fitted["score"] == "probability"
+    assert "no score 'distance'" in fitted["note"] and "19 needed" in fitted["note"]
+
+
+def test_without_validation_nothing_is_rejected():
+    calibrator = TASK.judging.calibrate(drawn(5).part("test"), SETTINGS)
+    assert calibrator["rejection"]["thresholds"] == {}
+    assert TASK.judging.known_or_not(np.eye(3), None, calibrator).columns.empty
+
+
+@given(st.integers(1, 25), st.integers(1, 30), st.integers(0, 10**6))
+def test_distances_against_all_pairs(queries, labelled, seed):
+    rng = np.random.default_rng(seed)
+    x, y = rng.normal(size=(queries, 4)), rng.normal(size=(labelled, 4))
+    labels, predicted, own = rng.integers(0, 5, labelled), rng.integers(0, 6, queries), rng.integers(-1, 6, queries)
+    found = nearest_distances(x, y, labels, predicted, own)
+    cosine = 1 - (x @ y.T) / np.linalg.norm(x, axis=1)[:, None] / np.linalg.norm(y, axis=1)
+    for i in range(queries):
+        for column, mask in enumerate((labels == predicted[i], labels >= 0, labels != own[i])):
+            expected = cosine[i, mask].min() if mask.any() else FARTHEST
+            assert found[i, column] == pytest.approx(expected, abs=1e-5)
+
+
+def test_distances_in_blocks_are_those_at_once(monkeypatch):
+    rng = np.random.default_rng(0)
+    x, y, labels = rng.normal(size=(50, 8)), rng.normal(size=(40, 8)), rng.integers(0, 7, 40)
+    once = nearest_distances(x, y, labels, np.zeros(50, int))
+    monkeypatch.setattr("dnatune.neighbours.row_blocks", lambda shape: (slice(i, i + 3) for i in range(0, 50, 3)))
+    np.testing.assert_allclose(nearest_distances(x, y, labels, np.zeros(50, int)), once, atol=1e-6)
+
+
+def test_scores_keep_kind_and_evidence(tmp_path):
+    scores = fold(20, 20)
+    scores.save(tmp_path / "s.npz")
+    back = Scores.load(tmp_path / "s.npz").part("unknown")
+    assert set(back.kind) == {"rare", "flagged"}
+    np.testing.assert_array_equal(back.evidence, scores.part("unknown").evidence)
+    with pytest.raises(ValueError, match="evidence"):
+        Scores(back.id, back.role, back.label, back.logits, evidence=np.zeros((3, 4)))
+
+
+def test_held_out_species_choose_the_score_but_not_the_threshold():
+    scores, strange = drawn(300), drawn(100, "held_out", seed=5)
+    # Striking out says energy or probability; the held-out species are told apart by distances alone.
+    flat = strange.evidence.copy()
+    flat[:, 1] = flat[:, 2] = 3.0
+    sure = np.where(np.arange(3) == 0, 9, 0).astype(np.float32) * np.ones((100, 1), np.float32)
+    flat[:, 0] = 9
+    strange = replace(strange, logits=sure, evidence=flat)
+    plain = TASK.judging.calibrate(scores, SETTINGS)["rejection"]
+    fitted = TASK.judging.calibrate(scores, SETTINGS, strange)["rejection"]
+    assert (plain["power_against"], fitted["power_against"]) == ("pseudo", "held_out")
+    assert fitted["score"] == "distance" and fitted["power"]["distance"] == 1
+    assert fitted["power"]["probability"] < 0.5
+    assert fitted["thresholds"] == plain["thresholds"]
