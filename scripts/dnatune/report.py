@@ -139,9 +139,9 @@ def model_rows(run: Run) -> list[dict[str, Any]]:
     return [{"columns": [(name, run.words(name)) for name in shown], "rows": rows}]
 
 
-def shows(run: Run, section: str) -> bool:
+def shows(run: Run, section: str, rejection: Mapping[str, Any]) -> bool:
     """Say whether a run has anything to show in a section of its task."""
-    return bool({"unknowns": len(run.unknowns), "engine": run.engines}.get(section, True))
+    return bool({"unknowns": rejection or len(run.unknowns), "engine": run.engines}.get(section, True))
 
 
 def tables(run: Run) -> dict[str, pd.DataFrame]:
@@ -198,7 +198,7 @@ def render(run: Run, template: str | Path, css: str | Path, js: str | Path) -> s
     rejection = report_unknowns.section(run) if run.task.classes else {}
     return environment.get_template(Path(template).name).render(
         run=run,
-        sections=[SECTIONS[name] for name in run.task.sections if shows(run, name)],
+        sections=[SECTIONS[name] for name in run.task.sections if shows(run, name, rejection)],
         rejection=rejection,
         answer=run.task.report.answer(run),
         big_numbers=big_numbers(run),

@@ -15,7 +15,7 @@ from dnatune.baselines import METHODS, baseline_logits
 from dnatune.engine import final_pool
 from dnatune.engine_package import Engine, card, settled_settings, write_engine
 from dnatune.errors import UserError
-from dnatune.files import read_json
+from dnatune.files import read_json, write_json
 from dnatune.fold_data import FoldData
 from dnatune.packaging import Package, write_package
 from dnatune.pooling import Pool
@@ -146,12 +146,43 @@ def test_the_pool_is_fitted_on_the_validation_records_of_all_folds_and_calibrate
         for name, strength in (("a", 3), ("b", 1)):
             table = rng.normal(size=(30, 4)).astype(np.float32)
             table[np.arange(30), labels] += strength
-            scores[name] = Scores(np.arange(30).astype(str), role, labels, table, np.arange(start, start + 30))
+            kind = np.where(np.arange(30) < 27, "", "held_out")
+            evidence = np.full((30, 4), np.nan if name == "a" else start, np.float32)
+            groups = np.arange(start, start + 30)
+            scores[name] = Scores(np.arange(30).astype(str), role, labels, table, groups, None, kind, evidence)
         return scores
 
-    pool, validation = final_pool([of_fold(0), of_fold(15)], "engine", 0, 5)
+    folds = [of_fold(0), of_fold(15)]
+    pool, validation, held_out = final_pool(folds, "engine", 0, 5)
     assert pool.experts == ("a", "b") and pool.best == "a" and (pool.records, pool.groups) == (40, 35)
     assert len(validation.id) == 40 and set(validation.role) == {"validation"}
+    # Species held out on purpose: three of each fold, by the pool itself.
+    by_hand = pool.log_probabilities([np.concatenate([fold[name].logits[27:] for fold in folds]) for name in "ab"])
+    np.testing.assert_allclose(held_out.logits, by_hand)
+    # Only "b" measures distances; its energy says nothing of the pool.
+    assert np.isnan(held_out.evidence[:, 0]).all()
+    assert held_out.evidence[:, 1].tolist() == [0, 0, 0, 15, 15, 15]
+
+
+def test_it_is_as_strange_to_the_engine_as_to_the_expert_that_measures_distances(saved, tmp_path):
+    shutil.copytree(saved, tmp_path / "engine")
+    save_expert(
+        tmp_path / "engine" / "vsearch_top_hit",
+        "vsearch_top_hit",
+        METHODS["vsearch_top_hit"],
+        SEQUENCES,
+        LABELS,
+        CLASSES,
+        {},
+        0,
+    )
+    about = read_json(saved / "engine.json")
+    about["pool"] = {**about["pool"], "members": ["nt", "logistic_regression", "vsearch_top_hit", "product of all"]}
+    write_json(tmp_path / "engine" / "engine.json", {**about, "witness": "vsearch_top_hit"})
+    _, _, evidence = SavedEngine(tmp_path / "engine").scores([SEQUENCES[0], "ACGT" * 20])
+    assert evidence[0, 1] == 0  # identical to a sequence that it was trained on
+    assert evidence[1, 1] > 0.3  # no hit
+    assert SavedEngine(saved).scores(QUERIES)[2] is None
 
 
 def test_settings_that_most_folds_chose_are_settled_on():

@@ -122,7 +122,7 @@ def saved(request, learnt):
     views = views_at_prediction(settings, INPUTS.table)
     reader = Reader(model, INPUTS, views, 3, TASK, "fp32")
     write_reference(folder / f"{request.param}.npz", reader, FOLD.train, LABELS[FOLD.train])
-    add_reference(final, folder / f"{request.param}.npz", calibrator)
+    add_reference(final, folder / f"{request.param}.npz")
     return final
 
 
@@ -132,7 +132,7 @@ def test_the_saved_model_flags_foreign_sequences_and_keeps_known_ones(saved, lea
     (tmp_path / "q.fasta").write_text("".join(f">{FOLD.ids[i]}\n{RECORDS[i][0]}\n" for i in records) + ">short\nACGT\n")
     bounds = {"min_length": 50, "max_length": 1000, "max_n_share": 0.1}
     table = prediction_tables(tmp_path / "q.fasta", SavedModel(saved), bounds, 2)["names"].set_index("id")
-    columns = ["label", "probability", "top_2", "rejection_score", "known", "length", "windows", "note"]
+    columns = ["label", "probability", "top_2", "set", "set_size", "rejection_score", "known", "length", "windows", "note"]
     assert list(table.columns) == columns
     assert pd.isna(table.loc["short", "known"])
     known, foreign = (table.loc[FOLD.ids[rows], "known"] for rows in (FOLD.test, FOLD.unknown))
@@ -151,12 +151,12 @@ def test_plain_transformers_loads_the_folder_with_its_reference(saved):
         np.testing.assert_allclose(np.linalg.norm(stored["vectors"], axis=1), 1, atol=1e-5)
 
 
-def test_a_reference_is_saved_only_where_the_score_needs_it(tmp_path):
-    (tmp_path / "r.npz").write_bytes(b"x")
-    add_reference(tmp_path, tmp_path / "r.npz", {"rejection": {"score": "energy"}})
-    add_reference(tmp_path, None, {"rejection": {"score": "distance"}})
-    add_reference(tmp_path, tmp_path / "r.npz", {})
+def test_a_model_without_distances_has_no_reference(tmp_path):
+    add_reference(tmp_path, None)
     assert not (tmp_path / REFERENCE).exists()
+    (tmp_path / "r.npz").write_bytes(b"x")
+    add_reference(tmp_path, tmp_path / "r.npz")
+    assert (tmp_path / REFERENCE).read_bytes() == b"x"
 
 
 def test_repeated_sequences_of_a_class_are_read_once():

@@ -51,8 +51,8 @@ class Multiclass(Task):
     )
     sections = ("engine", "precision_recall", "reliability", "sets", "classes", "confusions", "unknowns")
     card = Card(
-        more=", gives the set of names that holds the true one as often as was asked (`sets` in that file), and says in "
-        "the column `known` whether a sequence looks like those that it has seen"
+        more=", gives the set of names that holds the true one as often as was asked (`sets` in that file), and says "
+        "in the column `known` whether a sequence looks like those that it has seen"
     )
     parts: ClassVar[Mapping[str, str]] = {
         "labels": "tasks.class_labels:ClassLabels",
