@@ -19,7 +19,8 @@ UNKNOWN = ("records", "accuracy", "named", "named_right")
 def ranks(comparison: pd.DataFrame, models: Sequence[str], names: Sequence[str]) -> pd.DataFrame:
     """Return model, rank and calibrated test figures, means over folds; ``names`` of ranks, low to high."""
     mine = comparison[(comparison["split"] == "test") & (comparison["stage"] == "calibrated")]
-    means = mine.set_index(["model", "metric"])["mean"].to_dict()
+    # A log loss of 2e-16 is that of certainty as far as numbers go: 0.
+    means = mine.set_index(["model", "metric"])["mean"].round(12).to_dict()
     rows = [
         {"model": model, "rank": name, **{m: means.get((model, _metric(m, name, names)), math.nan) for m in SHOWN}}
         for model in models

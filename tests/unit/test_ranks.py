@@ -320,3 +320,20 @@ def test_names_with_signs_of_the_form_and_empty_ranks(tmp_path):
     found = read_qiime(tmp_path / "q.tsv")
     assert found["q0"][0] == [("f", "F"), ("g", ""), ("s", "Odd name with signs")]
     assert found["q1"][0] == [("f", "F"), ("g", "B"), ("s", "B b")]
+
+
+def test_two_names_of_one_genus():
+    """A rank with one taxon says nothing, and breaks nothing."""
+    lineages = {"no": ["A"], "yes": ["A"]}
+    rng = np.random.default_rng(1)
+    label = rng.integers(0, 2, 40)
+    logits = (2 * np.eye(2)[label] + rng.normal(0, 1, (40, 2))).astype(np.float32)
+    scores = Scores(np.arange(40).astype(str), np.repeat(["validation", "test"], 20), label, logits)
+    binary = task("binary", {"ranks": ["genus"]})
+    chosen = EvaluationSettings("temperature", taxonomy=taxonomy(lineages, ranks=("species", "genus")))
+    found = binary.judging.evaluate(scores, ["no", "yes"], "m", 0, chosen)
+    table = found.metrics.query("split == 'test' and stage == 'calibrated'").set_index(["metric", "class"])["value"]
+    assert table["accuracy@genus", "all"] == table["named@genus", "all"] == 1
+    assert table["log_loss@genus", "all"] == pytest.approx(0, abs=1e-12)
+    assert table["recall_positive", "all"] == table["recall", "yes"]
+    assert found.tables["rank_mistakes"].set_index("rank")["count"]["none"] == 0
