@@ -64,7 +64,11 @@ def base_model(settings: dict[str, Any], labels: dict[str, int], seed: int) -> P
     set_seed(seed)
     backbone = backbone_of(settings)
     pooling = settings["pooling"] or backbone.pooling
-    return backbone.model(labels, pooling, settings["head_dropout"], settings.get("head"))
+    model = backbone.model(labels, pooling, settings["head_dropout"], settings.get("head"))
+    if local_copies.FOLDER in settings:  # what is saved names the published model, not the folder on this machine
+        for config in (model.config, getattr(model.config, "backbone", model.config)):
+            config.name_or_path = settings["backbone"]
+    return model
 
 
 def frozen_model(settings: dict[str, Any], labels: dict[str, int], seed: int) -> PreTrainedModel:
@@ -127,7 +131,10 @@ def _build_lora(settings: dict[str, Any], labels: dict[str, int], seed: int, wid
         # Without the head in the adapter, prediction later would use a random one.
         modules_to_save=head_modules(model),
     )
-    return peft.get_peft_model(model, config)
+    adapted = peft.get_peft_model(model, config)
+    if local_copies.FOLDER in settings:
+        config.base_model_name_or_path, config.revision = settings["backbone"], settings["revision"]
+    return adapted
 
 
 def _linear_names(model: nn.Module) -> list[str]:
