@@ -146,8 +146,8 @@ def write_light(
     folder: Path,
 ) -> None:
     """Write the light version: adapter and head alone where a published base exists, else half precision."""
-    published = not package.settings["backbone"].startswith("builtin:")
-    if kind_of(package.settings).adapter and published and package.mode != "ensemble":
+    has_base = not package.settings["backbone"].startswith("builtin:")
+    if kind_of(package.settings).adapter and has_base and package.mode != "ensemble":
         chosen = best_fold(runs, task(**package.task)) if package.mode == "best_fold" else 0
         adapter = weights[chosen]
         files.copy_folder(adapter, folder)

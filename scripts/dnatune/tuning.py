@@ -64,7 +64,11 @@ def base_model(settings: dict[str, Any], labels: dict[str, int], seed: int) -> P
     set_seed(seed)
     backbone = backbone_of(settings)
     pooling = settings["pooling"] or backbone.pooling
-    return backbone.model(labels, pooling, settings["head_dropout"], settings.get("head"))
+    model = backbone.model(labels, pooling, settings["head_dropout"], settings.get("head"))
+    if local_copies.FOLDER in settings:  # what is saved names the published model, not the folder on this machine
+        for config in (model.config, getattr(model.config, "backbone", model.config)):
+            config.name_or_path = settings["backbone"]
+    return model
 
 
 def frozen_model(settings: dict[str, Any], labels: dict[str, int], seed: int) -> PreTrainedModel:
@@ -121,7 +125,10 @@ def _build_adapter(settings: dict[str, Any], labels: dict[str, int], seed: int, 
             )
     # Without the head in the adapter, prediction later would use a random one.
     config = ADAPTERS[section](settings[section], targets, modules_to_save=head_modules(model))
-    return peft_library().get_peft_model(model, config)
+    adapted = peft_library().get_peft_model(model, config)
+    if local_copies.FOLDER in settings:
+        config.base_model_name_or_path, config.revision = settings["backbone"], settings["revision"]
+    return adapted
 
 
 def _lora(lora: dict[str, Any], targets: list[str], **options: Any) -> Any:

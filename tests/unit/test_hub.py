@@ -234,6 +234,29 @@ def test_located_settings_read_the_folder_and_published_ones_name_the_hub(tmp_pa
     assert located(settings, None) == settings
 
 
+@pytest.mark.parametrize("tuning_name", ["full", "lora"])
+@pytest.mark.parametrize("pooling", ["mean", "architecture"])
+def test_no_folder_of_this_machine_stands_in_what_is_saved(tmp_path, tuning_name, pooling):
+    from dnatune import tuning
+    from dnatune.saved_models import save_model
+
+    source = write_nt(tmp_path / "source")
+    with LocalHub({"owner/nt": {"main": source}}) as hub:
+        _, manifest = fetch(hub.url, tmp_path, repository="owner/nt")
+    settings = located(model_settings(backbone="owner/nt", tuning=tuning_name, pooling=pooling), manifest)
+    labels = {"a": 0, "b": 1}
+    tuning.save(tuning.build(settings, labels, 0), tmp_path / "weights", tuning_name)
+    saved = [path.read_text("utf-8") for path in (tmp_path / "weights").glob("*.json")]
+    assert saved and not [text for text in saved if str(tmp_path) in text]
+    if tuning_name == "lora":
+        adapter = json.loads((tmp_path / "weights" / "adapter_config.json").read_text())
+        assert (adapter["base_model_name_or_path"], adapter["revision"]) == ("owner/nt", commit_of(source))
+    again = tuning.restore(tmp_path / "weights", settings, labels, 0)
+    save_model(again, tuning.backbone_of(settings).saved_tokenizer(), tmp_path / "final")
+    saved = [path.read_text("utf-8") for path in (tmp_path / "final").glob("*.json")]
+    assert saved and not [text for text in saved if str(tmp_path) in text]
+
+
 def test_manifests_have_a_place_for_each_revision(tmp_path):
     names = [manifest_path("x", "o/m", revision, False) for revision in (None, "main", "refs/pr/1", "refs-pr-1")]
     assert names[0] == names[1] == Path("x/o--m/main.json")

@@ -1,9 +1,40 @@
-# What jobs with a model ask for: a number of the configuration, or else an estimate from the sizes of model and data.
-# Asked anew before each job starts, so that a backbone that a run downloads counts with its real size.
+# Where backbones from a hub lie, and what jobs with a model ask for: a number of the configuration, or else an estimate
+# from the sizes of model and data. Asked anew before each job starts, when a backbone that was downloaded is known.
 from dnatune import job_needs
+from dnatune.backbones.local_copies import manifest_path, on_a_hub
 from dnatune.data_size import data_size
 from dnatune.files import read_json
 from dnatune.model_size import model_size
+
+BACKBONES_FOLDER = str(Path(config["backbones_folder"]).expanduser())
+
+
+def manifest_of(settings):
+    """Manifest of a downloaded backbone: repository, commit and files."""
+    keys = ("backbone", "revision", "trust_remote_code")
+    return str(manifest_path(BACKBONES_FOLDER, *(settings[key] for key in keys)))
+
+
+# Backbones that come from a hub, each once, by the name of the manifest.
+DOWNLOADED = {
+    manifest_of(settings).removeprefix(f"{BACKBONES_FOLDER}/").removesuffix(".json"): settings
+    for settings in config["models"].values()
+    if on_a_hub(settings["backbone"])
+}
+
+
+wildcard_constraints:
+    downloaded="|".join(map(re.escape, DOWNLOADED)) or "none",
+
+
+def backbone_of(settings):
+    """Manifest of a model's backbone, where it comes from a hub."""
+    return {"backbone": manifest_of(settings)} if on_a_hub(settings["backbone"]) else {}
+
+
+def model_backbone(wildcards):
+    """Manifest of a job's backbone, where it comes from a hub."""
+    return backbone_of(TRAINED[wildcards.model])
 
 
 def size_of(settings):
@@ -23,43 +54,43 @@ def models_apart(settings):
             return 1
 
 
-def needs_of(rule, wildcards):
-    """Estimate for a job of a rule."""
+def needs_of(job, wildcards):
+    """Estimate for a job."""
     data = data_size(config["data"]["sequences"])
-    if rule == "tokens":
+    if job == "tokens":
         return job_needs.tokenizing(data)
     members = len(FOLDS) if config["packaging"]["mode"] == "ensemble" else 1
-    if rule == "name_query":
+    if job == "name_query":
         given = data_size(config["query"])
         all_of_them = [config["models"][name] for name in PACKAGED]
         each = [job_needs.applying(settings, size_of(settings), given, members) for settings in all_of_them]
         return job_needs.largest(each)
     settings = TRAINED[wildcards.model]
     model = size_of(settings)
-    if rule == "package":
+    if job == "package":
         return job_needs.packaging(model, members)
-    if rule in ("train", "refit"):
+    if job in ("train", "refit"):
         return job_needs.training(settings, model, data, len(FOLDS), models_apart(settings))
-    return job_needs.applying(settings, model, data, every=rule == "embeddings")
+    return job_needs.applying(settings, model, data, every=job == "embeddings")
 
 
-def asked(rule, key):
-    """Resource of a rule with a model; grows with each attempt. A model's own numbers are for its training."""
+def asked(job, key):
+    """Resource of a job with a model; grows with each attempt. A model's own numbers are for its training."""
 
     def value(wildcards, attempt):
         given = TRAINED[wildcards.model]["resources"].get(key) if hasattr(wildcards, "model") else None
-        if given is None or (rule, key) == ("package", "runtime"):
-            given = getattr(needs_of(rule, wildcards), key)
+        if given is None or (job, key) == ("package", "runtime"):
+            given = getattr(needs_of(job, wildcards), key)
         return given * attempt
 
     return value
 
 
-def card(rule):
-    """GPU type of a rule's jobs, where the site's profile names the types there are (gpu_cards)."""
+def card(job):
+    """GPU type of a job, where the site's profile names the types there are (gpu_cards)."""
 
     def value(wildcards, attempt):
-        memory = asked(rule, "gpu_mem_mb")(wildcards, attempt)
+        memory = asked(job, "gpu_mem_mb")(wildcards, attempt)
         return job_needs.smallest_card(config["gpu_cards"], memory) if memory else None
 
     return value
