@@ -135,7 +135,11 @@ def write_fold(folder: Path, kind, model, fold, level, labels, random) -> None:
         write_tsv(folder / "history.tsv", history(level, fold))
     if kind == "engines":
         names = [next(iter(MODELS)), list(BASELINES)[-1]]
-        pool = {"members": [*names, "product of all"], "weights": [0.2 + fold / 100, 0.5, 0.3 - fold / 100], "groups": 150}
+        pool = {
+            "members": [*names, "product of all"],
+            "weights": [0.2 + fold / 100, 0.5, 0.3 - fold / 100],
+            "groups": 150,
+        }
         losses = {model: 0.11, names[0]: 0.2, names[1]: 0.15}
         run |= {"pool": {**pool, "temperatures": [1.2, 0.8, 0.9]}, "validation_log_loss": losses}
     write_json(folder / "run.json", run)
