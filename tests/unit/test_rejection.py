@@ -12,6 +12,7 @@ from scipy.special import logsumexp, softmax
 from sklearn.metrics import roc_auc_score
 
 from dnatune import rejection
+from dnatune.evaluation import evaluate_fold
 from dnatune.neighbours import FARTHEST, nearest_distances
 from dnatune.rejection_figures import accuracy_of_named, evaluate_rejection
 from dnatune.scores import Scores
@@ -195,3 +196,16 @@ def test_held_out_species_choose_the_score_but_not_the_threshold():
     assert fitted["score"] == "distance" and fitted["power"]["distance"] == 1
     assert fitted["power"]["probability"] < 0.5
     assert fitted["thresholds"] == plain["thresholds"]
+
+
+def test_neither_test_records_nor_those_that_are_only_measured_have_a_say():
+    scores = Scores.joined([fold(), drawn(40, "held_out", seed=3)])
+    spoilt, measured = scores.logits.copy(), (scores.role == "test") | np.isin(scores.kind, ("rare", "flagged"))
+    spoilt[measured] = spoilt[measured][:, ::-1] * 3
+    evidence = scores.evidence.copy()
+    evidence[measured] += 1
+    fitted = [
+        evaluate_fold(given, NAMES, "m", 0, TASK, EvaluationSettings("none")).calibrator
+        for given in (scores, replace(scores, logits=spoilt, evidence=evidence))
+    ]
+    assert fitted[0] == fitted[1] and fitted[0]["rejection"]["power_against"] == "held_out"
