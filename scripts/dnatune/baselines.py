@@ -15,9 +15,10 @@ import numpy as np
 from scipy import sparse
 
 from dnatune.errors import UserError
+from dnatune.kmer_search import K, kmer_top_hit_logits
 from dnatune.kmers import kmer_matrix
 from dnatune.scores import row_blocks
-from dnatune.top_hit import top_hit_logits
+from dnatune.top_hit import blast_top_hit_logits, sintax_logits, top_hit_logits
 
 Logits = np.ndarray
 # A class that the training part lacks gets this much less than the lowest logit of its row.
@@ -198,6 +199,28 @@ def _vsearch_top_hit(
     return top_hit_logits(train, labels, query, classes, float(settings["min_identity"]), threads)
 
 
+def _kmer_top_hit(
+    train: Any, labels: np.ndarray, query: Any, classes: int, settings: Mapping[str, Any], *rest: int
+) -> Logits:
+    """The best identity per class, estimated from shared k-mers."""
+    _, threads = rest
+    identity, k = float(settings["min_identity"]), int(settings["k"])
+    return kmer_top_hit_logits(train, labels, query, classes, identity, k, threads)
+
+
+def _blast_top_hit(
+    train: Any, labels: np.ndarray, query: Any, classes: int, settings: Mapping[str, Any], *rest: int
+) -> Logits:
+    """The best similarity per class that BLAST finds."""
+    _, threads = rest
+    return blast_top_hit_logits(train, labels, query, classes, float(settings["min_similarity"]), threads)
+
+
+def _sintax(train: Any, labels: np.ndarray, query: Any, classes: int, _: Any, *rest: int) -> Logits:
+    """The class that most samples of a query's k-mers agree on."""
+    return sintax_logits(train, labels, query, classes, *rest)
+
+
 def unit_rows(matrix: sparse.csr_matrix) -> sparse.csr_matrix:
     """Scale each row of ``matrix`` to length 1, in place, and return it."""
     lengths = np.sqrt(np.asarray(matrix.multiply(matrix).sum(axis=1)).ravel())
@@ -221,5 +244,8 @@ METHODS: dict[str, Method] = {
     "naive_bayes": Method(_naive_bayes, "sequence", {"k": 8, "alpha": 0.01}),
     "logistic_regression": Method(_logistic_regression, "sequence", {"k": 6, **REGRESSION}),
     "vsearch_top_hit": Method(_vsearch_top_hit, "sequence", {"min_identity": 0.7}),
+    "kmer_top_hit": Method(_kmer_top_hit, "sequence", {"min_identity": 0.7, "k": K}),
+    "blast_top_hit": Method(_blast_top_hit, "sequence", {"min_similarity": 0.5}),
+    "sintax": Method(_sintax, "sequence", {}),
     "vector_logistic_regression": Method(_vector_logistic_regression, "vector", REGRESSION),
 }

@@ -11,7 +11,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import yaml
@@ -23,6 +23,9 @@ from dnatune.report_contents import FIGURES, SECTIONS
 from dnatune.report_words import Estimate
 from dnatune.tasks.base import Task
 from dnatune.tasks.regression_values import amount
+
+if TYPE_CHECKING:
+    from dnatune.report_difficulty import Difficulty
 
 
 @dataclass
@@ -47,6 +50,7 @@ class Run:
     fold_tables: Mapping[str, pd.DataFrame] = field(default_factory=dict)
     benchmarks: pd.DataFrame = field(default_factory=pd.DataFrame)
     unknowns: pd.DataFrame = field(default_factory=pd.DataFrame)
+    difficulty: Difficulty | None = None
     runs: Sequence[Mapping[str, Any]] = ()
     tokens: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     calibrations: Sequence[Mapping[str, Any]] = ()
@@ -143,23 +147,29 @@ def versions(run: Run) -> dict[str, str]:
     return {name: " and ".join(sorted(found)) for name, found in sorted(seen.items())}
 
 
-def render(run: Run, template: str | Path, css: str | Path, js: str | Path) -> str:
-    """Return the whole report as HTML. Every value from data or config is escaped by the template engine."""
-    environment = Environment(
-        loader=FileSystemLoader(Path(template).parent),
+def environment(folder: str | Path) -> Environment:
+    """Return the template engine with the report's filters; it escapes every value from data or config."""
+    made = Environment(
+        loader=FileSystemLoader(folder),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(
+    made.filters.update(
         number=report_words.number,
         amount=amount,
         percent=report_words.percent,
+        distance=lambda value: "–" if _missing(value) else report_words.percent(value, 2),
         spread=report_words.spread,
         seconds=_seconds,
         gap=lambda value: "" if value is None or _missing(value) else value,
     )
+    return made
+
+
+def render(run: Run, template: str | Path, css: str | Path, js: str | Path) -> str:
+    """Return the whole report as HTML. Every value from data or config is escaped by the template engine."""
     figures = {
         name: {
             "title": FIGURES[name],
@@ -173,29 +183,41 @@ def render(run: Run, template: str | Path, css: str | Path, js: str | Path) -> s
         {entry["model"] for entry in run.runs if entry.get("gap") is not None},
         key=list(run.language_models).index,
     )
-    return environment.get_template(Path(template).name).render(
-        run=run,
-        sections=[SECTIONS[name] for name in run.task.sections if name != "unknowns" or len(run.unknowns)],
-        answer=run.task.report.answer(run),
-        big_numbers=big_numbers(run),
-        figures=figures,
-        tables={name: table.to_dict("records") for name, table in tables(run).items()},
-        models=model_rows(run)[0],
-        gaps={model: [e.get("gap") for e in run.runs if e["model"] == model] for model in models},
-        setups=report_tables.setups(run.runs),
-        calibration_notes=report_tables.notes(run.calibrations),
-        checks=report_files.audit_checks(run.audit, run.task.classes),
-        paired=run.paired.to_dict("records"),
-        unknown_words=report_words.unknowns_sentence(_of(run.unknowns, run.best)) if len(run.unknowns) else "",
-        unknowns=run.unknowns.to_dict("records"),
-        metric=run.words,
-        glossary=_glossary(run),
-        versions=versions(run),
-        config=yaml.safe_dump(_plain(run.config), sort_keys=False, allow_unicode=True),
-        # Both files are ours and part of the repository; nothing of the data ever enters them.
-        css=Markup(Path(css).read_text("utf-8")),
-        js=Markup(Path(js).read_text("utf-8")),
+    return (
+        environment(Path(template).parent)
+        .get_template(Path(template).name)
+        .render(
+            run=run,
+            sections=[SECTIONS[name] for name in run.task.sections if _has(run, name)],
+            difficulty=run.difficulty,
+            answer=run.task.report.answer(run),
+            big_numbers=big_numbers(run),
+            figures=figures,
+            tables={name: table.to_dict("records") for name, table in tables(run).items()},
+            models=model_rows(run)[0],
+            gaps={model: [e.get("gap") for e in run.runs if e["model"] == model] for model in models},
+            setups=report_tables.setups(run.runs),
+            calibration_notes=report_tables.notes(run.calibrations),
+            checks=report_files.audit_checks(run.audit, run.task.classes),
+            paired=run.paired.to_dict("records"),
+            unknown_words=report_words.unknowns_sentence(_of(run.unknowns, run.best)) if len(run.unknowns) else "",
+            unknowns=run.unknowns.to_dict("records"),
+            metric=run.words,
+            glossary=_glossary(run),
+            versions=versions(run),
+            config=yaml.safe_dump(_plain(run.config), sort_keys=False, allow_unicode=True),
+            # Both files are ours and part of the repository; nothing of the data ever enters them.
+            css=Markup(Path(css).read_text("utf-8")),
+            js=Markup(Path(js).read_text("utf-8")),
+        )
     )
+
+
+def _has(run: Run, section: str) -> bool:
+    """Return whether there is anything to show in a section that some runs lack."""
+    if section == "difficulty":
+        return run.difficulty is not None
+    return section != "unknowns" or len(run.unknowns) > 0
 
 
 def _glossary(run: Run) -> dict[str, report_words.Metric]:

@@ -134,7 +134,9 @@ class Task:
     # Stages of the report's table of models: both where calibration changes what is predicted.
     stages: tuple[str, ...] = ("raw", "calibrated")
     wording = Wording()
+    # All baselines, and those of them that run only where the configuration names them.
     baselines: tuple[str, ...] = ()
+    on_request: tuple[str, ...] = ()
     # Tables of a fold besides metrics.tsv; tables, figures and sections of the report besides the common ones.
     fold_tables: tuple[str, ...] = ()
     report_tables: tuple[str, ...] = ()

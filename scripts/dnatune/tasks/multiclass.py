@@ -30,12 +30,23 @@ class Multiclass(Task):
     )
     imbalance = ("none", "class_weights", "balanced_sampling", "focal", "logit_adjustment")
     calibrations = ("auto", "none", "temperature", "platt", "isotonic")
-    baselines = ("majority", "naive_bayes", "logistic_regression", "vsearch_top_hit", "vector_logistic_regression")
+    baselines = (
+        "majority",
+        "naive_bayes",
+        "logistic_regression",
+        "vsearch_top_hit",
+        "kmer_top_hit",
+        "blast_top_hit",
+        "sintax",
+        "vector_logistic_regression",
+    )
+    on_request = ("kmer_top_hit", "blast_top_hit", "sintax")
     fold_tables = ("confusions",)
     report_tables = ("per_class", "confusions")
     figures = (
         "class_balance",
         "folds",
+        "barcode_gap",
         "model_comparison",
         "learning_curves",
         "precision_recall",
@@ -43,7 +54,7 @@ class Multiclass(Task):
         "confusions",
         "per_class_f1_vs_size",
     )
-    sections = ("precision_recall", "reliability", "classes", "confusions", "unknowns")
+    sections = ("difficulty", "precision_recall", "reliability", "classes", "confusions", "unknowns")
     parts: ClassVar[Mapping[str, str]] = {
         "labels": "tasks.class_labels:ClassLabels",
         "learning": "tasks.class_learning:ClassLearning",
