@@ -21,12 +21,7 @@ from dnatune.suspicious import REASONS
 
 # A page with more rows is slow to open; the files have them all.
 ROWS = 1000
-VERDICTS = {
-    "same": "shares a sequence with another name",
-    "overlap": "overlaps with another name",
-    "gap": "set apart by a gap",
-    "single": "spread not known",
-}
+VERDICTS = {"same": "shares sequences", "overlap": "overlaps", "gap": "gap", "single": "spread not known"}
 
 
 @dataclass(frozen=True)
@@ -67,9 +62,7 @@ class Difficulty:
 
 def read(species: str | Path, suspicious: str | Path, summary: str | Path) -> Difficulty:
     """Read the three files."""
-    listed = report_files.table(suspicious).astype(str)
-    table = report_files.table(species).astype({"label": str, "nearest": str, "verdict": str})
-    return Difficulty(table, listed, read_json(summary))
+    return Difficulty(report_files.table(species), report_files.table(suspicious), read_json(summary))
 
 
 def apart_sentence(summary: Mapping[str, Any]) -> Sentence:
@@ -104,8 +97,8 @@ def reach_sentence(summary: Mapping[str, Any]) -> Sentence:
         text += (
             f" Giving each record the name of the most similar other sequence is right for "
             f"{percent(summary['nearest_neighbour_accuracy'])} of the {summary['nearest_neighbour_records']:,} records "
-            "that have another sequence of their name to be found by. A model that stays far below has not learned what "
-            "is there to learn."
+            "that have another sequence of their name to be found by. A model that stays far below has not learned "
+            "what is there to learn."
         )
     return Sentence("What can be reached at best?", text)
 

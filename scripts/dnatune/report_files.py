@@ -17,7 +17,7 @@ from dnatune.errors import UserError
 from dnatune.files import read_json
 from dnatune.tasks.base import Task
 
-NAMED_TEXT = ("id", "class", "label", "truth", "predicted", "model", "split", "stage", "metric", "reason")
+NAMED_TEXT = ("id", "class", "label", "truth", "predicted", "model", "split", "stage", "metric", "reason", "nearest")
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import breadth_first_order, connected_components, minimum_spanning_tree
 
 from dnatune.groups import conflicting
 from dnatune.neighbours import NONE, OTHERS, Neighbours
@@ -87,13 +89,33 @@ def misnamed(entries: Entries, found: Neighbours) -> np.ndarray:
 def backwards(entries: Entries, found: Neighbours, component: np.ndarray) -> np.ndarray:
     """Return the mask (asked,) of entries on the other strand.
 
-    Their reverse complement resembles a sequence that nothing links with them on the given strand, and that belongs
-    to a larger part of the data (of equal parts, nobody knows which is turned, so both are listed).
+    Parts of the data that nothing links on the given strand, but whose members resemble each other backwards, lie on
+    opposite strands: followed from the largest part along the best such matches, every second one. The smaller side
+    is the turned one; of two equal sides nobody knows, so both are listed.
     """
     size = np.bincount(component, weights=entries.copies)
-    mine, there = component[entries.asked], found.turned_place != NONE
-    theirs = component[np.where(there, found.turned_place, 0)]
-    return there & (found.turned >= TURNED) & (mine != theirs) & (size[mine] <= size[theirs])
+    hit = (found.turned_place != NONE) & (found.turned >= TURNED)
+    mine, theirs = component[entries.asked], component[np.where(hit, found.turned_place, 0)]
+    hit &= mine != theirs
+    best: dict[tuple[int, int], float] = {}
+    for a, b, identity in zip(mine[hit], theirs[hit], found.turned[hit], strict=True):
+        pair = (int(min(a, b)), int(max(a, b)))
+        best[pair] = min(best.get(pair, 2.0), 2.0 - float(identity))
+    if not best:
+        return hit
+    rows, columns = np.array(list(best)).T
+    tree = minimum_spanning_tree(coo_array((list(best.values()), (rows, columns)), shape=(len(size),) * 2))
+    _, group = connected_components(tree, directed=False)
+    turned = np.zeros(len(size), bool)
+    for one in np.unique(group[rows]):
+        members = np.flatnonzero(group == one)
+        order, before = breadth_first_order(tree, members[size[members].argmax()], directed=False)
+        side = np.zeros(len(size), bool)
+        for place in order[1:]:
+            side[place] = not side[before[place]]
+        first, second = size[members[~side[members]]].sum(), size[members[side[members]]].sum()
+        turned[members] = side[members] if second < first else ~side[members] if first < second else True
+    return hit & turned[mine]
 
 
 def _percent(identity: float) -> str:
