@@ -245,7 +245,7 @@ METHODS: dict[str, Method] = {
     "logistic_regression": Method(_logistic_regression, "sequence", {"k": 6, **REGRESSION}),
     "vsearch_top_hit": Method(_vsearch_top_hit, "sequence", {"min_identity": 0.7}),
     "kmer_top_hit": Method(_kmer_top_hit, "sequence", {"min_identity": 0.7, "k": K}),
-    "blast_top_hit": Method(_blast_top_hit, "sequence", {"min_similarity": 0.5}),
+    "blast_top_hit": Method(_blast_top_hit, "sequence", {"min_similarity": 0.7}),
     "sintax": Method(_sintax, "sequence", {}),
     "vector_logistic_regression": Method(_vector_logistic_regression, "vector", REGRESSION),
 }

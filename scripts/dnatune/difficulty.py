@@ -120,10 +120,10 @@ def classes_table(
 
 def _verdicts(table: pd.DataFrame) -> np.ndarray:
     """Return the verdict of each class: it shares a sequence or a piece with another, lies within reach of one,
-    is set apart by a gap, or has nothing to measure its spread by (or no neighbour at all: then it is apart)."""
+    is set apart by a gap, or has no two sequences that were compared."""
     between, within = table["between_min"], table["within_max"]
     same = (between <= 0) | (table["shared_sequences"] > 0)
-    return np.select([same, within.isna() & between.notna(), between <= within], [SAME, ALONE, CLOSE], APART)
+    return np.select([same, within.isna(), between <= within], [SAME, ALONE, CLOSE], APART)
 
 
 def components(entries: Entries, found: Neighbours) -> np.ndarray:

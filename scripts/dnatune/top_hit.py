@@ -69,7 +69,7 @@ def blast_top_hit_logits(
     labels: np.ndarray,
     query: Sequence[str],
     classes: int,
-    min_similarity: float = 0.5,
+    min_similarity: float = 0.7,
     threads: int = 1,
 ) -> np.ndarray:
     """Return float32 (queries, classes): 100 x the best similarity (0 to 1) per class that blastn finds.

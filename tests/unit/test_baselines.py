@@ -165,8 +165,8 @@ def test_blast_top_hit_is_the_share_of_identical_bases_of_the_shorter_sequence()
     half = one[:150] + random_sequence(rng, 50)
     train, labels = [changed, one, two, half], np.array([0, 1, 2, 3])
     logits = baseline_logits("blast_top_hit", train, labels, [one, far, one[:120]], 5)
-    assert logits[0, :3].tolist() == [pytest.approx(99.5), 100, 49] and 75 <= logits[0, 3] < 79 and logits[0, 4] == 49
-    assert (logits[1] == 49).all()
+    assert logits[0, :3].tolist() == [pytest.approx(99.5), 100, 69] and 75 <= logits[0, 3] < 79 and logits[0, 4] == 69
+    assert (logits[1] == 69).all()
     assert logits[2, 1] == 100 and logits[2, 3] == 100
 
 

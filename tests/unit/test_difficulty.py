@@ -116,6 +116,8 @@ def test_the_same_sequence_under_two_names_is_listed_for_both(tmp_path):
 def test_of_many_records_only_some_are_asked(tmp_path):
     species, _, summary = measured(marine(), tmp_path, records=5)
     assert summary["compared"] == species["compared"].sum() == 5
+    not_asked = species[(species["compared"] == 0) & (species["shared_sequences"] == 0)]
+    assert len(not_asked) and set(not_asked["verdict"]) == {"single"}
 
 
 def test_neighbours_are_those_of_all_pairs():
