@@ -79,7 +79,7 @@ def apart_sentence(summary: Mapping[str, Any]) -> Sentence:
     if verdicts["single"]:
         text += (
             f" {counted(verdicts['single'], 'more name')} {'has' if verdicts['single'] == 1 else 'have'} no two "
-            "sequences to compare, so how much they vary is not known."
+            "sequences that were compared, so how much they vary is not known."
         )
     return Sentence("Can the names be told apart?", text)
 
