@@ -29,6 +29,7 @@ pathvars:
 
 include: "workflow/rules/backbones.smk"
 include: "workflow/rules/data.smk"
+include: "workflow/rules/difficulty.smk"
 include: "workflow/rules/tokens.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/baselines.smk"

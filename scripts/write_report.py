@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from dnatune import report, report_files
+from dnatune import report, report_difficulty, report_files
 from dnatune.files import read_json, whole, write_tsv
 from dnatune.job import job
 from dnatune.tasks import task
@@ -42,6 +42,8 @@ with job(snakemake) as log:
         predict_with=settings.predict_with,
         library_versions=dict(settings.library_versions),
     )
+    if given.get("species"):
+        run.difficulty = report_difficulty.read(given.species, given.suspicious, given.difficulty)
     if run.task.classes:
         run.unknowns = report_files.unknowns(report_files.listed(given.get("scores")), run.best, run.task)
     text = report.render(run, given.template, given.css, given.js)

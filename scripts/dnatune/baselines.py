@@ -16,9 +16,10 @@ from scipy import sparse
 from scipy.special import logsumexp
 
 from dnatune.errors import UserError
+from dnatune.kmer_search import K, kmer_top_hit_logits
 from dnatune.kmers import kmer_matrix
 from dnatune.scores import EVIDENCE, row_blocks
-from dnatune.top_hit import top_hit_logits
+from dnatune.top_hit import blast_top_hit_logits, sintax_logits, top_hit_logits
 
 Logits = np.ndarray
 # A class that the training part lacks gets this much less than the lowest logit of its row.
@@ -242,6 +243,28 @@ def _vsearch_top_hit(
     return top_hit_logits(train, labels, query, classes, float(settings["min_identity"]), threads)
 
 
+def _kmer_top_hit(
+    train: Any, labels: np.ndarray, query: Any, classes: int, settings: Mapping[str, Any], *rest: int
+) -> Logits:
+    """The best identity per class, estimated from shared k-mers."""
+    _, threads = rest
+    identity, k = float(settings["min_identity"]), int(settings["k"])
+    return kmer_top_hit_logits(train, labels, query, classes, identity, k, threads)
+
+
+def _blast_top_hit(
+    train: Any, labels: np.ndarray, query: Any, classes: int, settings: Mapping[str, Any], *rest: int
+) -> Logits:
+    """The best similarity per class that BLAST finds."""
+    _, threads = rest
+    return blast_top_hit_logits(train, labels, query, classes, float(settings["min_similarity"]), threads)
+
+
+def _sintax(train: Any, labels: np.ndarray, query: Any, classes: int, _: Any, *rest: int) -> Logits:
+    """The class that most samples of a query's k-mers agree on."""
+    return sintax_logits(train, labels, query, classes, *rest)
+
+
 def energy_evidence(logits: Logits, own: np.ndarray) -> np.ndarray:
     """Return evidence (n, 4) of logits that no softmax has been through: their energy alone."""
     evidence = np.full((len(logits), len(EVIDENCE)), np.nan, dtype=np.float32)
@@ -290,6 +313,9 @@ METHODS: dict[str, Method] = {
         energy_evidence,
     ),
     "vsearch_top_hit": Method(_vsearch_top_hit, "sequence", {"min_identity": 0.7}, evidence=identity_evidence),
+    "kmer_top_hit": Method(_kmer_top_hit, "sequence", {"min_identity": 0.7, "k": K}, evidence=identity_evidence),
+    "blast_top_hit": Method(_blast_top_hit, "sequence", {"min_similarity": 0.7}, evidence=identity_evidence),
+    "sintax": Method(_sintax, "sequence", {}),
     "vector_logistic_regression": Method(
         _vector_logistic_regression, "vector", REGRESSION, {"l2": (1e-6, 1e-5, 1e-4, 1e-3)}, energy_evidence
     ),

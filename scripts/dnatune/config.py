@@ -159,7 +159,8 @@ def _settle_by_task(config: dict[str, Any]) -> None:
         _check_reading(f"Configuration key 'models.{name}", model, kind, word)
     baselines = config["baselines"]
     if baselines["methods"] is None:
-        baselines["methods"] = [name for name in kind.baselines if not name.startswith("vector_")]
+        left = [name for name in kind.baselines if name.startswith("vector_") or name in kind.on_request]
+        baselines["methods"] = [name for name in kind.baselines if name not in left]
     for method in baselines["methods"]:
         _one_of("baselines.methods", method, kind.baselines, word)
     if baselines["tune"] and not set(baselines["methods"]) & set(kind.tuned):

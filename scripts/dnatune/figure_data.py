@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 from dnatune import (
     figures,
+    figures_difficulty,
     figures_models,
     figures_multilabel,
     figures_ranks,
@@ -171,6 +172,7 @@ def _tracks(data: FigureData) -> Figure:
 DRAWN: Mapping[str, Callable[[FigureData], Figure]] = {
     "class_balance": lambda data: figures.class_balance(data.balance, data.colors),
     "folds": _folds,
+    "barcode_gap": lambda data: figures_difficulty.barcode_gap(report_files.table(data.given.species), data.colors),
     "model_comparison": _comparison,
     "learning_curves": lambda data: figures_models.learning_curves(data.history, data.colors, data.task),
     "precision_recall": lambda data: figures_models.precision_recall(data.curves[0], data.colors),

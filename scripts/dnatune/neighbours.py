@@ -1,51 +1,93 @@
-"""How far sequences lie from labelled ones: cosine distances of vectors, in blocks that fit a small memory.
+"""The nearest sequences of every sequence: of its own class, of other classes, and on the other strand.
 
-In: vectors (n, size) and labelled vectors (m, size) with class ids. Out: distances (n,), 0 the same direction, 2 the
-opposite one.
+Takes distinct sequences with their classes; gives ``Neighbours``. Everything is compared with everything, by k-mers.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import numpy as np
 
-from dnatune.scores import row_blocks
+from dnatune.kmer_search import Kmers, in_blocks, kmers_of
 
-FARTHEST = 2.0
-
-
-def unit(vectors: np.ndarray) -> np.ndarray:
-    """Return ``vectors`` (n, size) as float32 of length 1; a vector of zeros stays one."""
-    vectors = np.asarray(vectors, dtype=np.float32)
-    length = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return vectors / np.where(length > 0, length, 1)
+OTHERS = 3
+NONE = -1
+_COMPLEMENT = str.maketrans("ACGT", "TGCA")
 
 
-def nearest_distances(
-    query: np.ndarray, labelled: np.ndarray, labels: np.ndarray, predicted: np.ndarray, own: np.ndarray | None = None
-) -> np.ndarray:
-    """Return (n, 3) float32: distance to the nearest labelled vector of the ``predicted`` class, of any class, and of
-    any class but the record's ``own`` (-1: it has none).
+@dataclass(frozen=True)
+class Neighbours:
+    """For each of the asked entries: its best match among the entries of its class (``own``), its ``OTHERS`` best of
+    other classes (``other``, best first), and its best match by reverse complement (``turned``).
 
-    ``query`` (n, size) and ``labelled`` (m, size) of any length; ``labels`` (m,), ``predicted`` (n,), ``own`` (n,)
-    class ids. A class without a vector is ``FARTHEST`` away. Memory: some 16 MiB besides the vectors.
+    Identities (asked,) or (asked, OTHERS) are 0, and places of entries ``NONE``, where there is none. ``own`` and
+    ``other`` leave the entry itself out, so does ``turned``.
     """
-    found = np.full((len(query), 3), FARTHEST, dtype=np.float32)
-    if not len(query) or not len(labels):
+
+    own: np.ndarray
+    own_place: np.ndarray
+    other: np.ndarray
+    other_place: np.ndarray
+    turned: np.ndarray
+    turned_place: np.ndarray
+
+
+def reverse_complement(sequence: str) -> str:
+    """Return the other strand of a sequence of A, C, G, T and N."""
+    return sequence.translate(_COMPLEMENT)[::-1]
+
+
+def neighbours(
+    sequences: Sequence[str], label: np.ndarray, asked: np.ndarray, min_identity: float, threads: int = 1
+) -> Neighbours:
+    """Find the neighbours of the entries ``asked`` (numbers) among all ``sequences``; ``label`` (n,) class ids."""
+    count = len(asked)
+    found = Neighbours(
+        own=np.zeros(count, np.float32),
+        own_place=np.full(count, NONE),
+        other=np.zeros((count, OTHERS), np.float32),
+        other_place=np.full((count, OTHERS), NONE),
+        turned=np.zeros(count, np.float32),
+        turned_place=np.full(count, NONE),
+    )
+    if not count:
         return found
-    order = np.argsort(labels, kind="stable")
-    present, starts = np.unique(labels[order], return_index=True)
-    columns = np.full(int(max(present.max(), predicted.max(), 0 if own is None else own.max())) + 1, -1)
-    columns[present] = np.arange(len(present))
-    across = np.ascontiguousarray(unit(labelled)[order].T)
-    query = unit(query)
-    for rows in row_blocks((len(query), len(labels))):
-        # The best similarity to each class: labelled vectors stand in the order of their classes.
-        best = np.maximum.reduceat(query[rows] @ across, starts, axis=1)
-        line, column = np.arange(len(best)), columns[predicted[rows]]
-        found[rows, 0] = np.where(column >= 0, 1 - best[line, column], FARTHEST)
-        found[rows, 1] = 1 - best.max(axis=1)
-        mine = np.full(len(best), -1) if own is None else np.where(own[rows] >= 0, columns[own[rows]], -1)
-        best[line[mine >= 0], mine[mine >= 0]] = -np.inf
-        other = 1 - best.max(axis=1)
-        found[rows, 2] = np.where(np.isfinite(other), other, FARTHEST)
-    return np.clip(found, 0, FARTHEST)
+    # In the order of the classes the members of one are a slice of each row.
+    order = np.argsort(label, kind="stable")
+    ordered = label[order]
+    first, last = (np.searchsorted(ordered, label[asked], side) for side in ("left", "right"))
+    itself = np.empty(len(order), np.int64)
+    itself[order] = np.arange(len(order))
+    database = kmers_of([sequences[i] for i in order])
+
+    def given(rows: slice, values: np.ndarray) -> None:
+        values[values < min_identity] = 0
+        for row, (entry, start, stop) in enumerate(zip(asked[rows], first[rows], last[rows], strict=True), rows.start):
+            line = values[row - rows.start]
+            line[itself[entry]] = 0
+            best = start + int(line[start:stop].argmax())
+            if line[best]:
+                found.own[row], found.own_place[row] = line[best], order[best]
+            line[start:stop] = 0
+        count_of = min(OTHERS, values.shape[1])
+        top = np.argpartition(-values, count_of - 1, axis=1)[:, :count_of]
+        best_first = np.argsort(-np.take_along_axis(values, top, axis=1), axis=1, kind="stable")
+        top = np.take_along_axis(top, best_first, axis=1)
+        found.other[rows, :count_of] = np.take_along_axis(values, top, axis=1)
+        found.other_place[rows, :count_of] = np.where(found.other[rows, :count_of] > 0, order[top], NONE)
+
+    def turned(rows: slice, values: np.ndarray) -> None:
+        values[np.arange(len(values)), itself[asked[rows]]] = 0
+        best = values.argmax(axis=1)
+        found.turned[rows] = values[np.arange(len(values)), best]
+        found.turned_place[rows] = np.where(found.turned[rows] >= min_identity, order[best], NONE)
+
+    query = Kmers(database.table[itself[asked]], database.sizes[itself[asked]], database.k)
+    for _ in in_blocks(query, database, given, threads):
+        pass
+    backwards = kmers_of([reverse_complement(sequences[i]) for i in asked])
+    for _ in in_blocks(backwards, database, turned, threads):
+        pass
+    return found

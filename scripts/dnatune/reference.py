@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from dnatune.files import whole
-from dnatune.neighbours import nearest_distances, unit
+from dnatune.vector_distances import nearest_distances, unit
 from dnatune.scores import EVIDENCE
 from dnatune.vectors import Reader, distinct
 

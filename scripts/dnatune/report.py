@@ -11,7 +11,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import yaml
@@ -31,6 +31,9 @@ from dnatune.report_contents import FIGURES, SECTIONS
 from dnatune.report_words import Estimate
 from dnatune.tasks.base import Task
 from dnatune.tasks.regression_values import amount
+
+if TYPE_CHECKING:
+    from dnatune.report_difficulty import Difficulty
 
 
 @dataclass
@@ -55,6 +58,7 @@ class Run:
     fold_tables: Mapping[str, pd.DataFrame] = field(default_factory=dict)
     benchmarks: pd.DataFrame = field(default_factory=pd.DataFrame)
     unknowns: pd.DataFrame = field(default_factory=pd.DataFrame)
+    difficulty: Difficulty | None = None
     runs: Sequence[Mapping[str, Any]] = ()
     tokens: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     calibrations: Sequence[Mapping[str, Any]] = ()
@@ -141,7 +145,12 @@ def model_rows(run: Run) -> list[dict[str, Any]]:
 
 def shows(run: Run, section: str, rejection: Mapping[str, Any]) -> bool:
     """Say whether a run has anything to show in a section of its task."""
-    return bool({"unknowns": rejection or len(run.unknowns), "engine": run.engines}.get(section, True))
+    found = {
+        "unknowns": rejection or len(run.unknowns),
+        "engine": run.engines,
+        "difficulty": run.difficulty is not None,
+    }
+    return bool(found.get(section, True))
 
 
 def tables(run: Run) -> dict[str, pd.DataFrame]:
@@ -165,23 +174,29 @@ def versions(run: Run) -> dict[str, str]:
     return {name: " and ".join(sorted(found)) for name, found in sorted(seen.items())}
 
 
-def render(run: Run, template: str | Path, css: str | Path, js: str | Path) -> str:
-    """Return the whole report as HTML. Every value from data or config is escaped by the template engine."""
-    environment = Environment(
-        loader=FileSystemLoader(Path(template).parent),
+def environment(folder: str | Path) -> Environment:
+    """Return the template engine with the report's filters; it escapes every value from data or config."""
+    made = Environment(
+        loader=FileSystemLoader(folder),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(
+    made.filters.update(
         number=report_words.number,
         amount=amount,
         percent=report_words.percent,
+        distance=lambda value: "–" if _missing(value) else report_words.percent(value, 2),
         spread=report_words.spread,
         seconds=_seconds,
         gap=lambda value: "" if value is None or _missing(value) else value,
     )
+    return made
+
+
+def render(run: Run, template: str | Path, css: str | Path, js: str | Path) -> str:
+    """Return the whole report as HTML. Every value from data or config is escaped by the template engine."""
     figures = {
         name: {
             "title": FIGURES[name],
@@ -196,34 +211,39 @@ def render(run: Run, template: str | Path, css: str | Path, js: str | Path) -> s
         key=list(run.language_models).index,
     )
     rejection = report_unknowns.section(run) if run.task.classes else {}
-    return environment.get_template(Path(template).name).render(
-        run=run,
-        sections=[SECTIONS[name] for name in run.task.sections if shows(run, name, rejection)],
-        rejection=rejection,
-        answer=run.task.report.answer(run),
-        big_numbers=big_numbers(run),
-        figures=figures,
-        tables={name: table.to_dict("records") for name, table in tables(run).items()},
-        models=model_rows(run)[0],
-        gaps={model: [e.get("gap") for e in run.runs if e["model"] == model] for model in models},
-        setups=report_tables.setups(run.runs),
-        tuned=report_tables.tuned(run.runs),
-        calibration_notes=report_tables.notes(run.calibrations),
-        checks=report_files.audit_checks(run.audit, run.task.classes),
-        paired=run.paired.to_dict("records"),
-        set_words=report_words_sets.sentences_of(run),
-        unknown_words=report_words.unknowns_sentence(_of(run.unknowns, run.best)) if len(run.unknowns) else "",
-        unknowns=run.unknowns.to_dict("records"),
-        engine=report_engine.shown(run) if run.engines else None,
-        metric=run.words,
-        verdict=report_words_differences.verdict,
-        glossary=_glossary(run),
-        **run.task.report.section_words(run),
-        versions=versions(run),
-        config=yaml.safe_dump(_plain(run.config), sort_keys=False, allow_unicode=True),
-        # Both files are ours and part of the repository; nothing of the data ever enters them.
-        css=Markup(Path(css).read_text("utf-8")),
-        js=Markup(Path(js).read_text("utf-8")),
+    return (
+        environment(Path(template).parent)
+        .get_template(Path(template).name)
+        .render(
+            run=run,
+            sections=[SECTIONS[name] for name in run.task.sections if shows(run, name, rejection)],
+            rejection=rejection,
+            difficulty=run.difficulty,
+            answer=run.task.report.answer(run),
+            big_numbers=big_numbers(run),
+            figures=figures,
+            tables={name: table.to_dict("records") for name, table in tables(run).items()},
+            models=model_rows(run)[0],
+            gaps={model: [e.get("gap") for e in run.runs if e["model"] == model] for model in models},
+            setups=report_tables.setups(run.runs),
+            tuned=report_tables.tuned(run.runs),
+            calibration_notes=report_tables.notes(run.calibrations),
+            checks=report_files.audit_checks(run.audit, run.task.classes),
+            paired=run.paired.to_dict("records"),
+            set_words=report_words_sets.sentences_of(run),
+            unknown_words=report_words.unknowns_sentence(_of(run.unknowns, run.best)) if len(run.unknowns) else "",
+            unknowns=run.unknowns.to_dict("records"),
+            engine=report_engine.shown(run) if run.engines else None,
+            metric=run.words,
+            verdict=report_words_differences.verdict,
+            glossary=_glossary(run),
+            **run.task.report.section_words(run),
+            versions=versions(run),
+            config=yaml.safe_dump(_plain(run.config), sort_keys=False, allow_unicode=True),
+            # Both files are ours and part of the repository; nothing of the data ever enters them.
+            css=Markup(Path(css).read_text("utf-8")),
+            js=Markup(Path(js).read_text("utf-8")),
+        )
     )
 
 

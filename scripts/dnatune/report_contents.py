@@ -7,6 +7,7 @@ from dataclasses import dataclass
 FIGURES = {
     "class_balance": "Class balance",
     "folds": "Records of each role in each fold",
+    "barcode_gap": "How far names are from each other and from themselves",
     "model_comparison": "Models against baselines on the test parts",
     "learning_curves": "Learning curves with the train-validation gap",
     "precision_recall": "Precision-recall curves on the test parts",
@@ -40,6 +41,7 @@ class Section:
 SECTIONS = {
     section.name: section
     for section in (
+        Section("difficulty", "How hard is it?"),
         Section("engine", "Several experts as one"),
         Section("precision_recall", "Precision and recall"),
         Section("reliability", "Reliability"),

@@ -17,7 +17,8 @@ from dnatune.errors import UserError
 from dnatune.files import read_json
 from dnatune.tasks.base import Task
 
-NAMED_TEXT = ("id", "class", "label", "truth", "predicted", "model", "split", "stage", "metric", "reason", "rank")
+NAMED_TEXT = ("id", "class", "label", "truth", "predicted", "model", "split", "stage", "metric", "reason")
+NAMED_TEXT += ("rank", "nearest")
 
 
 @dataclass(frozen=True)

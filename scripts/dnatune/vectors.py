@@ -20,7 +20,7 @@ from dnatune.backbones.modeling_pooled import PooledForSequenceClassification
 from dnatune.fold_data import FoldData
 from dnatune.inference import score_records
 from dnatune.inputs import Inputs
-from dnatune.neighbours import nearest_distances
+from dnatune.vector_distances import nearest_distances
 from dnatune.scores import EVIDENCE
 from dnatune.tasks.base import Task
 from dnatune.tokens import TokenTable

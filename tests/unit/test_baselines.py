@@ -11,8 +11,9 @@ from scipy.special import log_softmax, softmax
 from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.naive_bayes import MultinomialNB
 
-from dnatune import baselines
+from dnatune import baselines, config, kmer_search
 from dnatune import kmers as kmers_module
+from dnatune.baseline_programs import runnable
 from dnatune.baselines import METHODS, naive_bayes_logits
 from dnatune.errors import UserError
 from dnatune.fold_data import load_fold, load_sequences, load_vectors
@@ -134,6 +135,78 @@ def test_without_vsearch_the_remedy_is_named(monkeypatch):
     monkeypatch.setenv("PATH", "")
     with pytest.raises(UserError, match=r"vsearch is not on the PATH.*install"):
         baseline_logits("vsearch_top_hit", ["ACGT"], np.array([0]), ["ACGT"], 2)
+
+
+def test_kmer_top_hit_is_100_times_the_identity_that_shared_kmers_stand_for():
+    rng = np.random.default_rng(0)
+    one, two, far = (random_sequence(rng, 200) for _ in range(3))
+    changed = one[:100] + ("A" if one[100] != "A" else "C") + one[101:]
+    train, labels = [changed, one, two], np.array([0, 1, 2])
+    logits = baseline_logits("kmer_top_hit", train, labels, [one, one[40:160], far, ""], 4, {"k": 10})
+    # One base of 200 takes 10 of the 191 k-mers, of the 120 bases in the middle 10 of 111.
+    assert logits[0].tolist() == [pytest.approx(100 * (181 / 191) ** 0.1), 100, 69, 69]
+    assert logits[1].tolist() == [pytest.approx(100 * (101 / 111) ** 0.1), 100, 69, 69]
+    assert (logits[2:] == 69).all()
+
+
+def test_kmer_top_hit_in_small_blocks_is_the_same(monkeypatch):
+    sequences, labels = barcodes()
+    whole = baseline_logits("kmer_top_hit", sequences[::2], labels[::2], sequences[1::2], 5)
+    monkeypatch.setattr(kmer_search, "BLOCK_BYTES", 300)
+    assert np.array_equal(whole, baseline_logits("kmer_top_hit", sequences[::2], labels[::2], sequences[1::2], 5))
+    assert (whole.argmax(axis=1) == labels[1::2]).all()
+
+
+@pytest.mark.skipif(shutil.which("blastn") is None, reason="BLAST is not installed")
+def test_blast_top_hit_is_the_share_of_identical_bases_of_the_shorter_sequence():
+    rng = np.random.default_rng(0)
+    one, two, far = (random_sequence(rng, 200) for _ in range(3))
+    changed = one[:100] + ("A" if one[100] != "A" else "C") + one[101:]
+    half = one[:150] + random_sequence(rng, 50)
+    train, labels = [changed, one, two, half], np.array([0, 1, 2, 3])
+    logits = baseline_logits("blast_top_hit", train, labels, [one, far, one[:120]], 5)
+    assert logits[0, :3].tolist() == [pytest.approx(99.5), 100, 69] and 75 <= logits[0, 3] < 79 and logits[0, 4] == 69
+    assert (logits[1] == 69).all()
+    assert logits[2, 1] == 100 and logits[2, 3] == 100
+
+
+@pytest.mark.skipif(shutil.which("vsearch") is None, reason="vsearch is not installed")
+def test_sintax_gives_its_proportions_and_the_rest_to_all_others():
+    sequences, labels = barcodes(length=400)
+    logits = baseline_logits("sintax", sequences[::2], labels[::2], sequences[1::2], 7)
+    probabilities = np.exp(logits)
+    assert np.allclose(probabilities.sum(axis=1), 1, atol=1e-4)
+    assert (logits.argmax(axis=1) == labels[1::2]).all() and probabilities.max() == pytest.approx(101 / 102)
+    second = np.sort(probabilities, axis=1)[:, :-1]
+    assert np.allclose(second, second[:, :1])
+    assert np.array_equal(logits, baseline_logits("sintax", sequences[::2], labels[::2], sequences[1::2], 7))
+    assert np.allclose(np.exp(baseline_logits("sintax", sequences, labels, ["A"], 5)), 0.2)
+
+
+@pytest.mark.parametrize(("method", "package"), [("blast_top_hit", "ncbi-blast"), ("sintax", "apt install vsearch")])
+def test_without_its_program_a_method_says_how_to_get_it(method, package, monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(UserError, match=rf"methods names {method}; .*{package}"):
+        baseline_logits(method, ["ACGT"], np.array([0]), ["ACGT"], 2)
+
+
+def test_a_missing_program_leaves_its_methods_out_or_has_them_replaced():
+    assert runnable(["majority", "vsearch_top_hit"], []) == (["majority", "vsearch_top_hit"], [])
+    run, notes = runnable(["majority", "vsearch_top_hit", "sintax", "blast_top_hit"], ["vsearch"])
+    assert run == ["majority", "kmer_top_hit", "blast_top_hit"]
+    assert notes == [
+        "vsearch_top_hit: vsearch is not installed, kmer_top_hit (shared k-mers) takes its place",
+        "sintax: vsearch is not installed",
+    ]
+    assert runnable(["kmer_top_hit", "vsearch_top_hit"], ["vsearch"])[0] == ["kmer_top_hit"]
+
+
+def test_methods_on_request_do_not_run_by_themselves():
+    given = {"name": "x", "data": {"sequences": "a", "labels": "b"}, "models": {"m": {"backbone": "builtin:nt-mini"}}}
+    methods = config.resolve(given)["baselines"]["methods"]
+    assert methods == ["majority", "naive_bayes", "logistic_regression", "vsearch_top_hit"]
+    given["baselines"] = {"methods": ["sintax", "blast_top_hit", "kmer_top_hit"]}
+    assert config.resolve(given)["baselines"]["kmer_top_hit"] == METHODS["kmer_top_hit"].defaults
 
 
 def test_wrong_settings_are_said_with_the_known_ones():

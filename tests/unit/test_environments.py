@@ -31,7 +31,7 @@ DISTRIBUTION = {
     "markupsafe": "jinja2",
 }
 CONDA = {"pytorch-cpu": "torch", "pytorch-gpu": "torch", "matplotlib-base": "matplotlib"}
-NOT_ON_PYPI = {"python", "vsearch", "cuda-version"}
+NOT_ON_PYPI = {"python", "vsearch", "blast", "cuda-version"}
 # Run by hand or by make, not by a rule.
 WITHOUT_RULE = {"resume_run.py", "simulate_example.py", "status.py", "write_config_reference.py"}
 

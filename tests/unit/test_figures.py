@@ -26,6 +26,7 @@ def draw_all(root, kind=TASK):
     given = Given(
         class_balance=root / "labels/class_balance.tsv",
         folds_audit=root / "folds/audit.json",
+        species=root / "difficulty/species.tsv",
         metrics=root / "metrics.tsv",
         comparison=root / "comparison.tsv",
         histories=sorted(root.glob("models/*/fold_*/history.tsv")),

@@ -13,7 +13,7 @@ from sklearn.metrics import roc_auc_score
 
 from dnatune import rejection
 from dnatune.evaluation import evaluate_fold
-from dnatune.neighbours import FARTHEST, nearest_distances
+from dnatune.vector_distances import FARTHEST, nearest_distances
 from dnatune.rejection_figures import accuracy_of_named, evaluate_rejection
 from dnatune.scores import Scores
 from dnatune.tasks import task
@@ -168,7 +168,7 @@ def test_distances_in_blocks_are_those_at_once(monkeypatch):
     rng = np.random.default_rng(0)
     x, y, labels = rng.normal(size=(50, 8)), rng.normal(size=(40, 8)), rng.integers(0, 7, 40)
     once = nearest_distances(x, y, labels, np.zeros(50, int))
-    monkeypatch.setattr("dnatune.neighbours.row_blocks", lambda shape: (slice(i, i + 3) for i in range(0, 50, 3)))
+    monkeypatch.setattr("dnatune.vector_distances.row_blocks", lambda shape: (slice(i, i + 3) for i in range(0, 50, 3)))
     np.testing.assert_allclose(nearest_distances(x, y, labels, np.zeros(50, int)), once, atol=1e-6)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from html.parser import HTMLParser
 from pathlib import Path
@@ -10,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dnatune import report, report_files, report_tables, report_words
+from dnatune import report, report_difficulty, report_files, report_tables, report_words
 from dnatune.errors import UserError
 from dnatune.evaluation import evaluate_fold
 from dnatune.files import read_json, write_json
@@ -22,6 +23,7 @@ from synthetic_run import BASELINES, HOSTILE, MODELS, write_run
 
 TASK = task("multiclass")
 LOOK = Path(__file__).parents[2] / "workflow" / "report"
+DIFFICULTY = ("species.tsv", "suspicious.tsv", "summary.json")
 SVG = '<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"></svg>'
 
 
@@ -51,6 +53,7 @@ def read_run(root, models=MODELS, baselines=BASELINES, **more):
         figures={"confusions": root / "confusions.svg"},
         captions={"confusions": "Look here."},
         config={"name": "x", "data": {"note": HOSTILE}},
+        difficulty=report_difficulty.read(*(root / "difficulty" / n for n in DIFFICULTY)),
         left_out=["vsearch_top_hit: vsearch is not installed"],
         library_versions={"torch": "2.13.0"},
         **more,
@@ -113,6 +116,13 @@ def test_the_answer_comes_before_anything_else(html):
         "answer", "data", "balance", "leakage", "models", "learning", "precision_recall", "reliability",
         "sets", "classes", "confusions", "time", "made-with", "glossary")]  # fmt: skip
     assert order == sorted(order)
+
+
+def test_how_hard_it_is_stands_in_the_report_with_what_to_look_at(run, html):
+    assert "nobody could name more than 99.5 % of the records in trained classes rightly" in html
+    assert "1 fit only when read backwards" in html and "backwards: x (s8, 99.0 %)" in html
+    without = render(dataclasses.replace(run, difficulty=None))
+    assert 'id="difficulty"' not in without and 'href="#difficulty"' not in without
 
 
 def test_answer_says_plainly_that_a_baseline_wins(run):

@@ -132,7 +132,18 @@ def test_the_saved_model_flags_foreign_sequences_and_keeps_known_ones(saved, lea
     (tmp_path / "q.fasta").write_text("".join(f">{FOLD.ids[i]}\n{RECORDS[i][0]}\n" for i in records) + ">short\nACGT\n")
     bounds = {"min_length": 50, "max_length": 1000, "max_n_share": 0.1}
     table = prediction_tables(tmp_path / "q.fasta", SavedModel(saved), bounds, 2)["names"].set_index("id")
-    columns = ["label", "probability", "top_2", "set", "set_size", "rejection_score", "known", "length", "windows", "note"]
+    columns = [
+        "label",
+        "probability",
+        "top_2",
+        "set",
+        "set_size",
+        "rejection_score",
+        "known",
+        "length",
+        "windows",
+        "note",
+    ]
     assert list(table.columns) == columns
     assert pd.isna(table.loc["short", "known"])
     known, foreign = (table.loc[FOLD.ids[rows], "known"] for rows in (FOLD.test, FOLD.unknown))

@@ -10,6 +10,7 @@ sys.path.insert(0, str(WORKFLOW_FOLDER / "scripts"))
 
 from dnatune import config as configuration
 from dnatune.backbones import folder_version
+from dnatune.baseline_programs import PROGRAMS, runnable
 from dnatune.errors import UserError
 from dnatune.experts import experts
 from dnatune.files import fingerprint
@@ -39,13 +40,12 @@ TRAINED = {**config["models"], **COMPARED}
 FOLDS = list(range(1 if config["data"]["columns"]["split"] else config["split"]["folds"]))
 PACKAGED = config["packaging"]["models"] or MODELS
 
-# A method that cannot run here is left out and named in the report; conda's environment and the container bring vsearch.
+# A method that cannot run here is left out or replaced, and the report says so; conda's environment and the container
+# bring the programs.
 DEPLOYED = str(workflow.deployment_settings.deployment_method).lower()
-VSEARCH = shutil.which("vsearch") or "conda" in DEPLOYED or (config["container"] and "apptainer" in DEPLOYED)
-LEFT_OUT = ["vsearch_top_hit: vsearch is not installed"] if not VSEARCH else []
-BASELINES = [m for m in config["baselines"]["methods"] if VSEARCH or m != "vsearch_top_hit"]
-if len(BASELINES) == len(config["baselines"]["methods"]):
-    LEFT_OUT = []
+BROUGHT = "conda" in DEPLOYED or (config["container"] and "apptainer" in DEPLOYED)
+MISSING = [program for program in set(PROGRAMS.values()) if not BROUGHT and not shutil.which(program)]
+BASELINES, LEFT_OUT = runnable(config["baselines"]["methods"], MISSING)
 
 # Models and baselines that are pooled, and the name of their pool, in a list: empty where there is none.
 EXPERTS = experts(config, TASK, BASELINES)
@@ -181,6 +181,14 @@ def packaged_weights(wildcards):
     return fold_files("weights", [wildcards.model])
 
 
+def difficulty_of_data():
+    """Table of species, suspicious records and summary, where the task's labels are species or the like."""
+    files = {"species": "species.tsv", "suspicious": "suspicious.tsv", "difficulty": "summary.json"}
+    if "difficulty" not in TASK.sections:
+        return {}
+    return {name: f"<results>/difficulty/{file}" for name, file in files.items()}
+
+
 def report_source(name):
     """A file the report is made from: template, style, script or caption."""
     return str(WORKFLOW_FOLDER / "workflow" / "report" / name)
@@ -189,6 +197,7 @@ def report_source(name):
 def benchmarks_of_jobs():
     """Time and memory of all jobs before the report."""
     jobs = ["records", "labels", "folds", "compare", "figures"]
+    jobs += ["distances"] if difficulty_of_data() else []
     jobs += [f"tokens/{name}" for name in TOKEN_SETS]
     jobs += [f"embeddings/{model}" for model in MODELS if kind_of(TRAINED[model]).needs_embeddings]
     jobs += [f"train/{model}/fold_{fold}" for model in TRAINED for fold in FOLDS]

@@ -7,6 +7,7 @@ SECTIONS = [f"sections/{name}.html.j2" for name in TASK.sections]
 rule figures:
     input:
         **{name: fold_files(f"{name}.tsv", MODELS + BASELINES + ENGINES) for name in TASK.fold_tables},
+        **difficulty_of_data(),
         labels_summary="<results>/labels/summary.json",
         class_balance="<results>/labels/class_balance.tsv",
         folds_audit="<results>/folds/audit.json",
@@ -48,6 +49,7 @@ rule figures:
 rule report:
     input:
         **{name: fold_files(f"{name}.tsv", MODELS + BASELINES + ENGINES) for name in TASK.fold_tables},
+        **difficulty_of_data(),
         records_summary="<results>/records/summary.json",
         removed="<results>/records/removed.tsv",
         labels_summary="<results>/labels/summary.json",

@@ -144,7 +144,9 @@ class Task:
     # Stages of the report's table of models: both where calibration changes what is predicted.
     stages: tuple[str, ...] = ("raw", "calibrated")
     wording = Wording()
+    # All baselines, and those of them that run only where the configuration names them.
     baselines: tuple[str, ...] = ()
+    on_request: tuple[str, ...] = ()
     # Baselines that join the language models in the engine: of each place the first that runs. Empty: no engine.
     experts: tuple[tuple[str, ...], ...] = ()
     # Baselines whose settings can be chosen on validation.

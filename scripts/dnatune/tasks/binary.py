@@ -32,6 +32,9 @@ class Binary(Multiclass):
         "recall_macro",
         "brier",
     )
+    # Two names have no gap to the next one, and members that need not resemble each other.
+    figures = tuple(name for name in Multiclass.figures if name != "barcode_gap")
+    sections = tuple(name for name in Multiclass.sections if name != "difficulty")
     parts: ClassVar[Mapping[str, str]] = {
         **Multiclass.parts,
         "labels": "tasks.binary_labels:BinaryLabels",

@@ -31,14 +31,25 @@ class Multiclass(Task):
     )
     imbalance = ("none", "class_weights", "balanced_sampling", "focal", "logit_adjustment")
     calibrations = ("auto", "none", "temperature", "platt", "isotonic")
-    baselines = ("majority", "naive_bayes", "logistic_regression", "vsearch_top_hit", "vector_logistic_regression")
+    baselines = (
+        "majority",
+        "naive_bayes",
+        "logistic_regression",
+        "vsearch_top_hit",
+        "kmer_top_hit",
+        "blast_top_hit",
+        "sintax",
+        "vector_logistic_regression",
+    )
+    on_request = ("kmer_top_hit", "blast_top_hit", "sintax")
     tuned = ("naive_bayes", "logistic_regression", "vector_logistic_regression")
-    experts = (("logistic_regression",), ("vsearch_top_hit",))
+    experts = (("logistic_regression",), ("vsearch_top_hit", "kmer_top_hit"))
     fold_tables = ("confusions",)
     report_tables = ("per_class", "confusions", "sets")
     figures = (
         "class_balance",
         "folds",
+        "barcode_gap",
         "model_comparison",
         "learning_curves",
         "precision_recall",
@@ -49,7 +60,7 @@ class Multiclass(Task):
         "unknown_scores",
         "named_accuracy",
     )
-    sections = ("engine", "precision_recall", "reliability", "sets", "classes", "confusions", "unknowns")
+    sections = ("difficulty", "engine", "precision_recall", "reliability", "sets", "classes", "confusions", "unknowns")
     card = Card(
         more=", gives the set of names that holds the true one as often as was asked (`sets` in that file), and says "
         "in the column `known` whether a sequence looks like those that it has seen"

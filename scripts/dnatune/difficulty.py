@@ -1,0 +1,182 @@
+"""How hard the names of a data set are to tell apart, measured on the sequences alone, before anything is trained.
+
+In: records.parquet. Out: a row per class (species.tsv), records that look wrong (suspicious.tsv), and numbers.
+Distances are 1 - identity; identities are estimated from shared k-mers, see ``kmer_search``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from dnatune import suspicious
+from dnatune.groups import best_accuracy, codes_in_file, conflicting, distinct_per_class, renumber
+from dnatune.kmer_search import K
+from dnatune.neighbours import NONE, Neighbours, neighbours
+
+# A verdict of a class; the first that holds.
+SAME, CLOSE, APART, ALONE = "same", "overlap", "gap", "single"
+# What links two records on the given strand, so that a record read backwards stands apart from all others.
+LINK = 0.75
+
+
+@dataclass(frozen=True)
+class Entries:
+    """Distinct pairs of sequence and class. ``entry`` (records,) is the number of each record's pair; ``label``,
+    ``copies`` and ``first`` (entries,) are its class, its records and the first of them; ``asked`` are the entries
+    that were compared, ``place`` (entries,) their place among these or ``NONE``."""
+
+    entry: np.ndarray
+    label: np.ndarray
+    copies: np.ndarray
+    first: np.ndarray
+    asked: np.ndarray
+    place: np.ndarray
+
+
+def measure(
+    records_path: str | Path, settings: Mapping[str, Any], seed: int = 0, threads: int = 1
+) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, Any]]:
+    """Return the tables of classes and of suspicious records, and the summary, of a records.parquet.
+
+    ``settings`` are ``min_identity``, below which two sequences are not compared, and ``records``, the number of
+    distinct sequences that are compared with all others (drawn at random where there are more; null for all).
+    """
+    table = pq.read_table(records_path, columns=["id", "label", "known"])
+    encoded = table["label"].combine_chunks().dictionary_encode()
+    names, label = encoded.dictionary.to_pylist(), encoded.indices.to_numpy().astype(np.int64)
+    sequence = codes_in_file(records_path)
+    entries = entries_of(sequence, label, settings["records"], seed)
+    texts = pq.read_table(records_path, columns=["sequence"])["sequence"].take(entries.first).to_pylist()
+    found = neighbours(texts, entries.label, entries.asked, settings["min_identity"], threads)
+    ids = table["id"].to_pylist()
+    species = classes_table(names, label, sequence, entries, found)
+    suspects = suspicious.table(ids, names, sequence, label, entries, found, components(entries, found))
+    known = table["known"].to_numpy()
+    return species, suspects, _summary(species, suspects, sequence, label, known, entries, found, settings)
+
+
+def entries_of(sequence: np.ndarray, label: np.ndarray, most: int | None, seed: int) -> Entries:
+    """Return the entries of records with those sequence codes and class ids (records,)."""
+    entry = renumber(sequence * (int(label.max(initial=0)) + 1) + label)
+    _, first, copies = np.unique(entry, return_index=True, return_counts=True)
+    asked = np.arange(len(first))
+    if most is not None and len(asked) > most:
+        asked = np.sort(np.random.default_rng(seed).choice(len(first), most, replace=False))
+    place = np.full(len(first), NONE)
+    place[asked] = np.arange(len(asked))
+    return Entries(entry, label[first], copies, first, asked, place)
+
+
+def classes_table(
+    names: list[str], label: np.ndarray, sequence: np.ndarray, entries: Entries, found: Neighbours
+) -> pd.DataFrame:
+    """Return one row per class, those nearest to another class first.
+
+    ``compared`` counts distinct sequences, ``not_comparable`` those of them whose class has others but none similar
+    enough (another marker, another region). ``within_median`` and ``within_max`` are distances to the nearest other
+    sequence of the class, the largest of them is its spread (0 where all records are identical copies);
+    ``between_min`` is the distance to the nearest sequence of another class, ``nearest`` its name.
+    """
+    classes = len(names)
+    asked = entries.asked
+    of = entries.label[asked]
+    distinct = distinct_per_class(label, sequence, classes)
+    copies = entries.copies[asked] > 1
+    own = np.where(found.own > 0, 1 - found.own, np.where(copies, 0.0, np.nan))
+    other = np.where(found.other[:, 0] > 0, 1 - found.other[:, 0], np.nan)
+    rows = pd.DataFrame({"label": of, "own": own, "other": other}).groupby("label")
+    shared = np.unique(sequence[conflicting(sequence, label)])
+    of_shared = np.isin(sequence[entries.first], shared)
+    nearest = np.full(classes, "", object)
+    order = np.lexsort((np.arange(len(of)), np.nan_to_num(other, nan=2.0)))[::-1]
+    hit = order[found.other_place[order, 0] != NONE]
+    nearest[of[hit]] = [names[c] for c in entries.label[found.other_place[hit, 0]]]
+    table = pd.DataFrame(
+        {
+            "label": names,
+            "records": np.bincount(label, minlength=classes),
+            "distinct_sequences": distinct,
+            "compared": np.bincount(of, minlength=classes),
+            "not_comparable": np.bincount(of[np.isnan(own) & (distinct[of] > 1)], minlength=classes),
+            "within_median": rows["own"].median().reindex(range(classes)).to_numpy(),
+            "within_max": rows["own"].max().reindex(range(classes)).to_numpy(),
+            "between_min": rows["other"].min().reindex(range(classes)).to_numpy(),
+            "nearest": nearest,
+            "shared_sequences": np.bincount(entries.label[of_shared], minlength=classes),
+        }
+    )
+    table["verdict"] = _verdicts(table)
+    return table.sort_values(["between_min", "label"], ignore_index=True)
+
+
+def _verdicts(table: pd.DataFrame) -> np.ndarray:
+    """Return the verdict of each class: it shares a sequence or a piece with another, lies within reach of one,
+    is set apart by a gap, or has no two sequences that were compared."""
+    between, within = table["between_min"], table["within_max"]
+    same = (between <= 0) | (table["shared_sequences"] > 0)
+    return np.select([same, within.isna(), between <= within], [SAME, ALONE, CLOSE], APART)
+
+
+def components(entries: Entries, found: Neighbours) -> np.ndarray:
+    """Return the component (entries,) of each entry, linked on the given strand by identities of ``LINK`` or more."""
+    linked = np.column_stack([found.own, found.other]) >= LINK
+    target = np.column_stack([found.own_place, found.other_place])
+    rows, columns = np.nonzero(linked)
+    edges = (np.ones(len(rows), np.int8), (entries.asked[rows], target[rows, columns]))
+    count = len(entries.label)
+    return connected_components(coo_array(edges, shape=(count, count)), directed=False)[1]
+
+
+def nearest_neighbour(entries: Entries, found: Neighbours) -> tuple[float, int]:
+    """Return how often the most similar other sequence bears the right name, and of how many records that was asked.
+
+    Only records with a comparable sequence of their own class that is no identical copy; where the best of their
+    class and of another are equally similar, half of them count as right.
+    """
+    weight = entries.copies[entries.asked] * (found.own > 0)
+    right = np.where(found.own > found.other[:, 0], 1.0, np.where(found.own == found.other[:, 0], 0.5, 0.0))
+    total = int(weight.sum())
+    return (float((weight * right).sum() / total) if total else float("nan")), total
+
+
+def _summary(
+    species: pd.DataFrame,
+    suspects: pd.DataFrame,
+    sequence: np.ndarray,
+    label: np.ndarray,
+    known: np.ndarray,
+    entries: Entries,
+    found: Neighbours,
+    settings: Mapping[str, Any],
+) -> dict[str, Any]:
+    accuracy, tried = nearest_neighbour(entries, found)
+    verdicts = species["verdict"].value_counts()
+    counts = suspects["reason"].value_counts()
+    return {
+        "method": f"shared {K}-mers",
+        "records": len(label),
+        "distinct_sequences": len(np.unique(sequence)),
+        "compared": len(entries.asked),
+        "min_identity": settings["min_identity"],
+        "classes": len(species),
+        "verdicts": {verdict: int(verdicts.get(verdict, 0)) for verdict in (SAME, CLOSE, APART, ALONE)},
+        "not_comparable": int(species["not_comparable"].sum()),
+        "without_neighbour": int(((found.own == 0) & (found.other[:, 0] == 0)).sum()),
+        "within_median": float(species["within_median"].median()),
+        "between_median": float(species["between_min"].median()),
+        "best_accuracy": best_accuracy(sequence[known], label[known]),
+        "best_accuracy_all": best_accuracy(sequence, label),
+        "shared_sequences": len(np.unique(sequence[conflicting(sequence, label)])),
+        "nearest_neighbour_accuracy": accuracy,
+        "nearest_neighbour_records": tried,
+        "suspicious": {reason: int(counts.get(reason, 0)) for reason in suspicious.REASONS},
+    }

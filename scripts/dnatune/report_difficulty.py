@@ -1,0 +1,157 @@
+"""What the data says before anything is trained, in words: for the report's section and for a page of its own.
+
+The files of the rule ``distances`` in; sentences, tables for reading and the text of difficulty.html out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from markupsafe import Markup
+
+from dnatune import report, report_files
+from dnatune.files import read_json
+from dnatune.report_contents import FIGURES
+from dnatune.report_words import Sentence, counted, percent
+from dnatune.suspicious import REASONS
+
+# A page with more rows is slow to open; the files have them all.
+ROWS = 1000
+VERDICTS = {"same": "shares sequences", "overlap": "overlaps", "gap": "gap", "single": "spread not known"}
+
+
+@dataclass(frozen=True)
+class Difficulty:
+    """Tables of species and of suspicious records, and the summary, as in the files of these names."""
+
+    species: pd.DataFrame
+    suspicious: pd.DataFrame
+    summary: Mapping[str, Any]
+
+    @property
+    def sentences(self) -> list[Sentence]:
+        """Return the answers in words."""
+        return [
+            apart_sentence(self.summary),
+            reach_sentence(self.summary),
+            suspicious_sentence(self.summary),
+            compared_sentence(self.summary),
+        ]
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """Return the classes for reading, the closest first, at most ``ROWS``."""
+        rows = self.species.head(ROWS).to_dict("records")
+        return [{**row, "verdict": VERDICTS[row["verdict"]]} for row in rows]
+
+    @property
+    def suspects(self) -> list[dict[str, Any]]:
+        """Return the suspicious records for reading, reason by reason, at most ``ROWS``."""
+        return self.suspicious.head(ROWS).to_dict("records")
+
+    @property
+    def reasons(self) -> list[dict[str, Any]]:
+        """Return reason, number of records and meaning, where there are any."""
+        counts = self.summary["suspicious"]
+        return [{"reason": r, "records": counts[r], "meaning": REASONS[r]} for r in REASONS if counts.get(r)]
+
+
+def read(species: str | Path, suspicious: str | Path, summary: str | Path) -> Difficulty:
+    """Read the three files."""
+    return Difficulty(report_files.table(species), report_files.table(suspicious), read_json(summary))
+
+
+def apart_sentence(summary: Mapping[str, Any]) -> Sentence:
+    """Say how many classes are set apart, how many overlap, how many share sequences."""
+    verdicts = summary["verdicts"]
+    judged = summary["classes"] - verdicts["single"]
+    text = (
+        f"Of {counted(judged, 'name')} that can be judged, {verdicts['gap']:,} "
+        f"{'is' if verdicts['gap'] == 1 else 'are'} set apart by a gap: the nearest other name is farther away than "
+        f"the name's own sequences are from each other. {verdicts['overlap']:,} overlap with another name, and "
+        f"{verdicts['same']:,} share a sequence, or a piece of one, with another name: no method can tell those "
+        "sequences apart."
+    )
+    if verdicts["single"]:
+        text += (
+            f" {counted(verdicts['single'], 'more name')} {'has' if verdicts['single'] == 1 else 'have'} no two "
+            "sequences that were compared, so how much they vary is not known."
+        )
+    return Sentence("Can the names be told apart?", text)
+
+
+def reach_sentence(summary: Mapping[str, Any]) -> Sentence:
+    """Say what the bound of identical sequences is and what the nearest sequence alone reaches."""
+    bound, shared = summary["best_accuracy"], int(summary["shared_sequences"])
+    text = "No sequence bears two names, so nothing forbids a perfect score."
+    if shared:
+        text = (
+            f"{counted(shared, 'sequence')} {'bears' if shared == 1 else 'bear'} more than one name: nobody could name "
+            f"more than {percent(bound, 2 if bound > 0.999 else 1)} of the records in trained classes rightly."
+        )
+    if summary["nearest_neighbour_records"]:
+        text += (
+            f" Giving each record the name of the most similar other sequence is right for "
+            f"{percent(summary['nearest_neighbour_accuracy'])} of the {summary['nearest_neighbour_records']:,} records "
+            "that have another sequence of their name to be found by. A model that stays far below has not learned "
+            "what is there to learn."
+        )
+    return Sentence("What can be reached at best?", text)
+
+
+def suspicious_sentence(summary: Mapping[str, Any]) -> Sentence:
+    """Say how many records a curator should look at."""
+    counts = summary["suspicious"]
+    parts = [
+        (counts["neighbours_of_another_name"], "lie among sequences of another name"),
+        (counts["other_strand"], "fit only when read backwards"),
+        (counts["same_sequence_other_name"], "have a sequence that also bears another name"),
+    ]
+    said = ", ".join(f"{count:,} {words}" for count, words in parts if count)
+    text = f"{said}. They are listed with the evidence, and nothing was removed for it." if said else "None was found."
+    return Sentence("Which records should be looked at?", text)
+
+
+def compared_sentence(summary: Mapping[str, Any]) -> Sentence:
+    """Say how distances were measured and what could not be compared."""
+    text = (
+        f"Identity is estimated from {summary['method']} of the shorter of two sequences, without an alignment. Below "
+        f"{percent(summary['min_identity'], 0)} two sequences are not compared."
+    )
+    if summary["not_comparable"]:
+        text += (
+            f" {counted(summary['not_comparable'], 'sequence')} {'has' if summary['not_comparable'] == 1 else 'have'} "
+            "others of the same name, but none similar enough: another marker or another region. They are counted "
+            "apart and say nothing about the spread of their name."
+        )
+    if summary["compared"] < summary["distinct_sequences"]:
+        text += f" {summary['compared']:,} sequences, drawn at random, were compared with all others."
+    return Sentence("How was it measured?", text)
+
+
+def page(
+    name: str,
+    found: Difficulty,
+    figures: Mapping[str, tuple[str | Path, str]],
+    template: str | Path,
+    css: str | Path,
+    js: str | Path,
+) -> str:
+    """Return difficulty.html; ``figures`` are SVG files with their captions."""
+    drawn = {
+        figure: {"title": FIGURES[figure], "source": report.as_data_uri(path), "caption": caption}
+        for figure, (path, caption) in figures.items()
+    }
+    environment = report.environment(Path(template).parent)
+    return environment.get_template(Path(template).name).render(
+        name=name,
+        difficulty=found,
+        figures=drawn,
+        metric=None,
+        css=Markup(Path(css).read_text("utf-8")),
+        js=Markup(Path(js).read_text("utf-8")),
+    )

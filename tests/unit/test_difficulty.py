@@ -1,0 +1,157 @@
+"""How hard a data set is, from its sequences: gaps, twins, wrong names and turned records are what was planted."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from Bio.Seq import Seq
+
+from dnatune import report_difficulty
+from dnatune.difficulty import measure
+from dnatune.figures_difficulty import barcode_gap
+from dnatune.neighbours import neighbours
+
+LOOK = Path(__file__).parents[2] / "workflow" / "report"
+
+SETTINGS = {"min_identity": 0.7, "records": None}
+
+
+def changed(sequence, count, rng):
+    """Return a sequence with ``count`` bases replaced, well apart from each other and from both ends."""
+    bases = list(sequence)
+    for place in np.linspace(30, len(bases) - 30, count).astype(int) if count else []:
+        bases[place] = rng.choice([b for b in "ACGT" if b != bases[place]])
+    return "".join(bases)
+
+
+def marine(each=4, length=600, seed=0):
+    """Records of five species: two far apart, two twins, one seen by two markers; id, label, sequence."""
+    rng = np.random.default_rng(seed)
+    far, near, twin, marker, other = ("".join(rng.choice(list("ACGT"), length)) for _ in range(5))
+    rows = []
+    for name, ancestor in (("far", far), ("near", near), ("near b", changed(near, 12, rng)), ("twin", twin)):
+        rows += [(f"{name} {i}", name, changed(ancestor, i, rng)) for i in range(each)]
+    rows += [(f"copy {i}", "twin copy", rows[-each + i][2]) for i in range(2)]
+    rows += [
+        ("m0", "two markers", marker),
+        ("m1", "two markers", changed(marker, 3, rng)),
+        ("o0", "two markers", other),
+    ]
+    return rows
+
+
+def measured(rows, folder, **settings):
+    ids, labels, sequences = zip(*rows, strict=True)
+    columns = {"id": ids, "label": labels, "sequence": sequences, "known": [True] * len(ids)}
+    pq.write_table(pa.table(columns), folder / "records.parquet")
+    species, suspicious, summary = measure(folder / "records.parquet", {**SETTINGS, **settings})
+    return species.set_index("label"), suspicious, summary
+
+
+def test_gaps_twins_and_markers_are_told_apart(tmp_path):
+    species, _, summary = measured(marine(), tmp_path)
+    assert species["verdict"].to_dict() == {
+        "far": "gap", "near": "gap", "near b": "gap", "twin": "same", "twin copy": "same", "two markers": "gap",
+    }  # fmt: skip
+    # 12 of 600 bases differ; a member may have up to 3 more of its own.
+    assert species.loc["near", "between_min"] == pytest.approx(12 / 600, abs=0.004)
+    assert species.loc["near", "nearest"] == "near b"
+    assert species.loc["far", "within_max"] == pytest.approx(3 / 600, abs=0.002)
+    assert np.isnan(species.loc["far", "between_min"])
+    # The other marker is not compared, and does not widen the spread of its species.
+    assert species.loc["two markers", "not_comparable"] == 1
+    assert species.loc["two markers", "within_max"] == pytest.approx(3 / 600, abs=0.001)
+    assert species["shared_sequences"].to_dict()["twin"] == 2 and summary["shared_sequences"] == 2
+    assert summary["best_accuracy"] == pytest.approx(1 - 2 / 21)
+
+
+def test_an_overlap_is_a_nearest_name_within_the_spread(tmp_path):
+    rng = np.random.default_rng(1)
+    ancestor = "".join(rng.choice(list("ACGT"), 600))
+    rows = [("a0", "a", ancestor), ("a1", "a", changed(ancestor, 12, rng)), ("b0", "b", changed(ancestor, 5, rng))]
+    species, _, _ = measured(rows, tmp_path)
+    assert species["verdict"].to_dict() == {"a": "overlap", "b": "single"}
+
+
+def test_a_wrong_name_and_a_turned_record_are_listed_with_their_evidence(tmp_path):
+    rows = [row for row in marine(each=6) if not row[0].startswith("copy")]
+    wrong = next(i for i, row in enumerate(rows) if row[0] == "far 2")
+    rows[wrong] = ("wrong", "near", rows[wrong][2])
+    turned = next(i for i, row in enumerate(rows) if row[0] == "twin 3")
+    rows[turned] = ("turned", "twin", str(Seq(rows[turned][2]).reverse_complement()))
+    # Its own species must be similar enough to be compared: one in between.
+    near = next(row[2] for row in rows if row[0] == "near 0")
+    far = rows[wrong][2]
+    rows.append(("chimera", "near", far[:330] + near[330:]))
+    _, suspicious, summary = measured(rows, tmp_path)
+    found = suspicious.set_index("id")
+    assert found["reason"].to_dict() == {"wrong": "neighbours_of_another_name", "turned": "other_strand"}
+    assert (
+        found.loc["wrong", "evidence"].startswith("nearest: far (far ") and "chimera" in found.loc["wrong", "evidence"]
+    )
+    assert found.loc["turned", "evidence"].startswith("backwards: twin (twin ")
+    assert found.loc["turned", "evidence"].endswith("as given: nothing similar")
+    assert summary["suspicious"]["other_strand"] == 1
+
+
+def test_records_that_resemble_turned_ones_only_are_not_turned(tmp_path):
+    rng = np.random.default_rng(2)
+    ancestor = "".join(rng.choice(list("ACGT"), 600))
+    rows = [(f"a{i}", "a", changed(ancestor, i, rng)) for i in range(5)]
+    rows += [(f"b{i}", "b", str(Seq(changed(ancestor, 10 + i, rng)).reverse_complement())) for i in range(3)]
+    _, suspicious, _ = measured(rows, tmp_path)
+    assert suspicious["id"].tolist() == ["b0", "b1", "b2"] and set(suspicious["reason"]) == {"other_strand"}
+
+
+def test_the_same_sequence_under_two_names_is_listed_for_both(tmp_path):
+    _, suspicious, _ = measured(marine(), tmp_path)
+    assert set(suspicious["id"]) == {"twin 0", "twin 1", "copy 0", "copy 1"}
+    assert set(suspicious["reason"]) == {"same_sequence_other_name"}
+    assert suspicious.set_index("id").loc["copy 1", "evidence"] == "identical: twin (twin 1)"
+
+
+def test_of_many_records_only_some_are_asked(tmp_path):
+    species, _, summary = measured(marine(), tmp_path, records=5)
+    assert summary["compared"] == species["compared"].sum() == 5
+    not_asked = species[(species["compared"] == 0) & (species["shared_sequences"] == 0)]
+    assert len(not_asked) and set(not_asked["verdict"]) == {"single"}
+
+
+def test_neighbours_are_those_of_all_pairs():
+    rng = np.random.default_rng(3)
+    label = np.repeat(np.arange(6), 5)
+    ancestor = "".join(rng.choice(list("ACGT"), 300))
+    sequences = [changed(ancestor, int(n), rng) for n in rng.integers(1, 25, 30)]
+    found = neighbours(sequences, label, np.arange(30), 0.5)
+    kmers = [{s[i : i + 10] for i in range(len(s) - 9)} for s in sequences]
+    for i in range(30):
+        alike = [(len(kmers[i] & kmers[j]) / min(len(kmers[i]), len(kmers[j]))) ** 0.1 for j in range(30)]
+        own = max(alike[j] for j in range(30) if j != i and label[j] == label[i])
+        others = sorted((alike[j] for j in range(30) if label[j] != label[i]), reverse=True)[:3]
+        assert found.own[i] == pytest.approx(own, abs=1e-6)
+        assert found.other[i] == pytest.approx(others, abs=1e-6)
+    two = neighbours(sequences, label, np.arange(30), 0.5, threads=2)
+    assert np.array_equal(two.own, found.own) and np.array_equal(two.other_place, found.other_place)
+
+
+def test_the_page_says_what_was_found(tmp_path):
+    rows = [*marine(), ("evil", "<script>alert(1)</script>", marine()[0][2])]
+    species, suspicious, summary = measured(rows, tmp_path)
+    found = report_difficulty.Difficulty(species.reset_index(), suspicious, summary)
+    template, css, js = (LOOK / name for name in ("difficulty.html.j2", "report.css", "report.js"))
+    html = report_difficulty.page("marine", found, {}, template, css, js)
+    assert "<script>alert" not in html and "&lt;script&gt;alert(1)" in html
+    assert "3 sequences bear more than one name" in html and "shares sequences" in html
+    assert "1 sequence has others of the same name, but none similar enough" in html
+
+
+def test_the_figure_has_a_point_for_each_name_that_has_a_neighbour(tmp_path):
+    species, _, _ = measured(marine(), tmp_path)
+    figure = barcode_gap(species.reset_index())
+    points = sum(len(c.get_offsets()) for axes in figure.axes for c in axes.collections)
+    assert points == species["between_min"].notna().sum()
+    none = pd.DataFrame({"between_min": [np.nan], "within_max": [0.1], "verdict": ["gap"]})
+    assert "No two names" in barcode_gap(none).axes[0].texts[0].get_text()
