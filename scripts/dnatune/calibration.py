@@ -33,6 +33,8 @@ ODDS_LIMIT, ODDS_STEP = 1000.0, 0.02
 LOG_TEMPERATURE_SPREAD = 0.5
 
 Calibrator = dict[str, Any]
+# From probabilities (n, classes) and labels (n,) to what changes probabilities once more.
+Then = Callable[[np.ndarray, np.ndarray], Callable[[np.ndarray], np.ndarray]]
 
 
 @dataclass(frozen=True)
@@ -99,19 +101,27 @@ def apply(calibrator: Calibrator, logits: np.ndarray) -> np.ndarray:
 
 
 def held_out(
-    method: str, logits: np.ndarray, labels: np.ndarray, seed: int, folds: int = 5, groups: np.ndarray | None = None
+    method: str,
+    logits: np.ndarray,
+    labels: np.ndarray,
+    seed: int,
+    folds: int = 5,
+    groups: np.ndarray | None = None,
+    then: Then | None = None,
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield rows (m,) and their probabilities (m, classes) by ``method`` fitted on the other parts of the records.
 
     Together the ``folds`` parts are all records; those of one of the ``groups`` (n,) are in one part. A single group
-    gets probabilities as they are.
+    gets probabilities as they are. ``then(p, labels)``, given those of the other parts, returns what is done to
+    probabilities after ``method``.
     """
     part = parts_of_groups(labels, seed, folds, groups)
     for held in range(int(part.max(initial=-1)) + 1):
         inside, rows = part != held, np.flatnonzero(part == held)
         name = method if inside.any() else "none"
         fitted = {"method": name, **METHODS[name].fit(logits[inside], labels[inside])}
-        yield rows, apply(fitted, logits[rows])
+        p = apply(fitted, logits[rows])
+        yield rows, then(apply(fitted, logits[inside]), labels[inside])(p) if then and inside.any() else p
 
 
 def parts_of_groups(labels: np.ndarray, seed: int, folds: int, groups: np.ndarray | None = None) -> np.ndarray:

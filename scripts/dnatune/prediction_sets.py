@@ -133,15 +133,19 @@ def thresholds(scores: np.ndarray, labels: np.ndarray, groups: np.ndarray, cover
     return found
 
 
-def fit(method: str, validation: Scores, coverage: float, seed: int, folds: int) -> Sets:
-    """Return the thresholds from validation scores, to be used with probabilities calibrated by ``method``.
+def fit(
+    method: str, validation: Scores, coverage: float, seed: int, folds: int, then: calibration.Then | None = None
+) -> Sets:
+    """Return the thresholds from validation scores, to be used with probabilities calibrated by ``method``, and by what
+    ``then`` gives (see ``calibration.held_out``).
 
     The calibration is fitted on these very records, so the probabilities it gives them are better than those of new
     ones, and thresholds from them would promise too much. Therefore each record is scored by a calibration fitted
     without it and without its group, in ``folds`` parts.
     """
     labels, scores = validation.label, np.zeros(len(validation.label))
-    for rows, p in calibration.held_out(method, validation.logits, labels, seed, folds, validation.group):
+    parts = calibration.held_out(method, validation.logits, labels, seed, folds, validation.group, then)
+    for rows, p in parts:
         scores[rows] = label_scores(p, labels[rows])
     return thresholds(scores, labels, validation.group, coverage)
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from dnatune.files import whole
-from dnatune.vector_distances import nearest_distances, unit
 from dnatune.scores import EVIDENCE
+from dnatune.vector_distances import nearest_distances, unit
 from dnatune.vectors import Reader, distinct
 
 REFERENCE = "reference.npz"

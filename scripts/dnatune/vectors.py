@@ -20,11 +20,11 @@ from dnatune.backbones.modeling_pooled import PooledForSequenceClassification
 from dnatune.fold_data import FoldData
 from dnatune.inference import score_records
 from dnatune.inputs import Inputs
-from dnatune.vector_distances import nearest_distances
 from dnatune.scores import EVIDENCE
 from dnatune.tasks.base import Task
 from dnatune.tokens import TokenTable
 from dnatune.tuning import LinearHead
+from dnatune.vector_distances import nearest_distances
 
 
 class Witness:

@@ -248,3 +248,18 @@ def test_a_fold_writes_its_sets_and_predictions_have_them(tmp_path):
     assert (table["set"].str.split("; ").str[0] == table["label"]).all()
     old = {key: value for key, value in again.items() if key != "sets"}
     assert "set" not in kind.judging.predictions(p, np.full(400, 100), names, old, 3)
+
+
+def test_thresholds_are_those_of_the_probabilities_that_a_new_record_will_have():
+    rng = np.random.default_rng(2)
+    logits, label = drawn(rng, 60, 4)
+    seen = []
+
+    def then(p, labels):
+        seen.append(len(labels))
+        return lambda probabilities: probabilities[:, ::-1] * 0 + 0.25
+
+    fitted = fit("none", scores_of(logits, label), 0.9, 0, 5, then)
+    assert seen == [48] * 5  # each part is changed by what the four others said
+    assert fitted["shared"] == 1.0  # all classes are equally probable then
+    assert fit("none", scores_of(logits, label), 0.9, 0, 5)["shared"] < 1.0

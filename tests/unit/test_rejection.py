@@ -13,11 +13,11 @@ from sklearn.metrics import roc_auc_score
 
 from dnatune import rejection
 from dnatune.evaluation import evaluate_fold
-from dnatune.vector_distances import FARTHEST, nearest_distances
 from dnatune.rejection_figures import accuracy_of_named, evaluate_rejection
 from dnatune.scores import Scores
 from dnatune.tasks import task
 from dnatune.tasks.base import EvaluationSettings
+from dnatune.vector_distances import FARTHEST, nearest_distances
 
 TASK = task("multiclass")
 SETTINGS = EvaluationSettings("none")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,14 @@ from dnatune.evaluation import Evaluation, evaluate_fold
 from dnatune.rank_predictions import qiime_table, rank_columns
 from dnatune.scores import Scores
 from dnatune.tasks.base import EvaluationSettings, Judging
+
+
+def rank_steps(settings: EvaluationSettings) -> Callable[[np.ndarray, np.ndarray], dict[str, Any]] | None:
+    """Return what fits the calibration of all ranks to probabilities (n, classes) and labels (n,), if there are any."""
+    if settings.taxonomy is None:
+        return None
+    adjust = settings.calibration != "none"
+    return lambda p, labels: rank_calibration.fit(settings.taxonomy, p, labels, settings.rank_threshold, adjust=adjust)
 
 
 class ClassJudging(Judging):
@@ -37,14 +46,15 @@ class ClassJudging(Judging):
             settings.cv_folds,
             validation.group,
         )
-        if settings.taxonomy is not None:
-            fitted_on = calibration.apply(calibrator, validation.logits), validation.label
-            adjust = settings.calibration != "none"
-            calibrator["ranks"] = rank_calibration.fit(
-                settings.taxonomy, *fitted_on, settings.rank_threshold, adjust=adjust
-            )
+        steps, then = rank_steps(settings), None
+        if steps is not None:
+            calibrator["ranks"] = steps(calibration.apply(calibrator, validation.logits), validation.label)
+
+            def then(p: np.ndarray, labels: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+                return partial(rank_calibration.apply, steps(p, labels))
+
         calibrator["sets"] = prediction_sets.fit(
-            calibrator["method"], validation, settings.set_coverage, settings.seed, settings.cv_folds
+            calibrator["method"], validation, settings.set_coverage, settings.seed, settings.cv_folds, then
         )
         calibrator["rejection"] = self._rejection(calibrator, validation, settings, held_out)
         return calibrator
