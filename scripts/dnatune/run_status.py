@@ -19,6 +19,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from dnatune.cluster_runs import WAITING, ClusterJob
 from dnatune.errors import UserError
 from dnatune.run_queue import NOT_ASKED, Queue, snakemake_of
@@ -283,12 +285,11 @@ def is_stale(told: dict[str, Any], now: float) -> bool:
     if told.get("host") != platform.node() or not isinstance(told.get("pid"), int):
         return False
     try:
-        os.kill(told["pid"], 0)
-    except ProcessLookupError:
+        return psutil.Process(told["pid"]).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
         return True
-    except (PermissionError, OverflowError):
+    except (psutil.Error, ValueError, OverflowError):
         return False
-    return False
 
 
 def outcome(folder: Path) -> dict[str, Any]:

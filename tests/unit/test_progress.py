@@ -147,6 +147,7 @@ def test_a_killed_job_is_told_from_one_that_runs(tmp_path):
             assert not is_stale(told(path), time.time())
         finally:
             process.kill()
+        wait_for(lambda: is_stale(told(path), time.time()))  # a zombie still, for nobody has asked how it ended
     found = told(path)
     assert found["state"] == "training"
     assert is_stale(found, time.time())
