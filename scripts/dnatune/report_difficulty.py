@@ -73,9 +73,9 @@ def apart_sentence(summary: Mapping[str, Any]) -> Sentence:
         f"Of {counted(judged, 'name')} that can be judged, {verdicts['gap']:,} "
         f"{'is' if verdicts['gap'] == 1 else 'are'} set apart by a gap: the nearest other name is farther away than "
         f"the name's own sequences are from each other. {verdicts['overlap']:,} overlap with another name, and "
-        f"{verdicts['same']:,} share a sequence, or a piece of one, with another name: no method can tell those "
-        "sequences apart."
+        f"{verdicts['same']:,} share a sequence, or a piece of one, with another name"
     )
+    text += ": no method can tell those sequences apart." if verdicts["same"] else "."
     if verdicts["single"]:
         text += (
             f" {counted(verdicts['single'], 'more name')} {'has' if verdicts['single'] == 1 else 'have'} no two "
