@@ -188,7 +188,17 @@ def test_each_sequence_gets_its_set_of_names(tmp_path):
     _, folder = write_model(tmp_path, settings, {"method": "none", "sets": sets})
     text = f">a\n{SEQUENCES[0]}\n>short\nACGT\n>b\n{SEQUENCES[3]}\n"
     table = name_sequences(query(tmp_path, text), SavedModel(folder), BOUNDS, top_k=2)
-    assert list(table.columns) == ["id", "label", "probability", "top_2", "set", "set_size", "length", "windows", "note"]
+    assert list(table.columns) == [
+        "id",
+        "label",
+        "probability",
+        "top_2",
+        "set",
+        "set_size",
+        "length",
+        "windows",
+        "note",
+    ]
     assert table["set_size"].isna().tolist() == table["set"].isna().tolist() == [False, True, False]
     # Every name but the first class, which is in a set where it is the most probable one.
     for row in table.iloc[[0, 2]].itertuples():
