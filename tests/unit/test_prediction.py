@@ -206,3 +206,28 @@ def test_a_byte_pair_model_names_sequences_too(tmp_path):
     original = tuning.backbone_of(settings).encoder()
     assert [e.tolist() for e in encoder.encode(SEQUENCES, 0)] == [e.tolist() for e in original.encode(SEQUENCES, 0)]
     assert (encoder.prefix, encoder.suffix, encoder.pad_id) == (original.prefix, original.suffix, original.pad_id)
+
+
+def test_each_sequence_gets_its_set_of_names(tmp_path):
+    sets = {"coverage": 0.9, "shared": 0.0, "own": {"0": 1.0}}
+    settings = model_settings(tokens={"max_tokens": 12})
+    _, folder = write_model(tmp_path, settings, {"method": "none", "sets": sets})
+    text = f">a\n{SEQUENCES[0]}\n>short\nACGT\n>b\n{SEQUENCES[3]}\n"
+    table = name_sequences(query(tmp_path, text), SavedModel(folder), BOUNDS, top_k=2)
+    assert list(table.columns) == [
+        "id",
+        "label",
+        "probability",
+        "top_2",
+        "set",
+        "set_size",
+        "length",
+        "windows",
+        "note",
+    ]
+    assert table["set_size"].isna().tolist() == table["set"].isna().tolist() == [False, True, False]
+    # Every name but the first class, which is in a set where it is the most probable one.
+    for row in table.iloc[[0, 2]].itertuples():
+        expected = set(CLASSES[1:]) | {row.label}
+        assert set(row.set.split("; ")) == expected and row.set_size == len(expected)
+        assert row.set.startswith(row.label)

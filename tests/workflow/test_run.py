@@ -39,6 +39,7 @@ from workflow_runs import (
 
 MODELS = ("full", "lora", "probe")
 BASELINES = ("majority", "naive_bayes")
+PAIRED = "test metric model_a model_b difference ci_low ci_high p_value p_holm folds groups"
 FOLDERS = [f"models/{name}" for name in MODELS] + [f"baselines/{name}" for name in BASELINES]
 NAMED_METRICS = [
     "accuracy",
@@ -118,10 +119,7 @@ def test_fixed_names_and_columns(finished):
         "folds/folds.tsv": ["fold", "id", "role"],
         "metrics.tsv": ["model", "fold", "split", "stage", "metric", "class", "value"],
         "comparison.tsv": ["model", "split", "stage", "metric", "mean", "sd", "ci_low", "ci_high", "folds"],
-        "paired_tests.tsv": [
-            *("test", "metric", "model_a", "model_b", "difference", "ci_low", "ci_high", "p_value", "p_holm"),
-            *("folds", "groups"),
-        ],
+        "paired_tests.tsv": PAIRED.split(),
         "records/removed.tsv": ["id", "reason", "detail"],
     }
     for name, wanted in columns.items():
