@@ -19,13 +19,11 @@ import pandas as pd
 from scipy.stats import rankdata
 
 from dnatune.conformal import half_width, values_needed
-from dnatune.scores import EVIDENCE, Scores, probabilities
-from dnatune.unknown_kinds import HELD_OUT
+from dnatune.scores import EVIDENCE, Scores
 
 LOGGER = logging.getLogger("dnatune")
-# In a tie the first is taken: distances do not depend on how sure the softmax happens to be.
+# In a tie, and where nothing can choose, the first is taken: distances did best on real barcodes (docs/benchmarks.md).
 SCORES = ("distance", "nearest", "energy", "probability")
-EPSILON = float(np.finfo(np.float64).tiny)
 
 Named = dict[str, np.ndarray]
 
@@ -37,27 +35,6 @@ def rejection_scores(p: np.ndarray, evidence: np.ndarray | None) -> Named:
         columns = dict(zip(EVIDENCE, evidence.astype(np.float64).T, strict=True))
         columns["energy"] = -columns["energy"]
         found |= {name: columns[name] for name in SCORES if name in columns}
-    return {name: found[name] for name in SCORES if name in found and np.isfinite(found[name]).all()}
-
-
-def pseudo_unknown_scores(p: np.ndarray, validation: Scores) -> Named:
-    """Return the scores that validation records would have if their own class had not been there.
-
-    The class is struck out of the logits and of the training sequences. The model has learned from it, so this is
-    kinder than a species it never saw: it ranks scores, and does not say how well they do.
-    """
-    rows, own = np.arange(len(p)), validation.label
-    others = p.copy()
-    others[rows, own] = 0
-    rest = others.sum(axis=1)
-    top = np.divide(others.max(axis=1), rest, out=np.ones(len(p)), where=rest > 0)
-    found = {"probability": 1 - top}
-    if validation.evidence is not None:
-        energy, _, _, other = validation.evidence.astype(np.float64).T
-        raw = probabilities(validation.logits)
-        raw[rows, own] = 0
-        found["energy"] = -(energy + np.log(np.maximum(raw.sum(axis=1), EPSILON)))
-        found["distance"] = found["nearest"] = other
     return {name: found[name] for name in SCORES if name in found and np.isfinite(found[name]).all()}
 
 
@@ -85,13 +62,17 @@ def fit(
     """Choose a score and its threshold on ``validation`` records; ``p`` their calibrated probabilities (n, classes).
 
     ``score`` auto takes the one that best tells validation records from the ``held_out`` ones, whose rejection scores
-    are given; without such, from the same records with their own class struck out (``pseudo_unknown_scores``). The
-    threshold is that of validation records alone. Without any there is none, and nothing is rejected.
+    are given; without such, the first of ``SCORES`` that there is. The threshold is that of validation records alone.
+    Without any there is none, and nothing is rejected.
+
+    Validation records with their own class struck out of logits and training sequences are no stand-in for an unknown
+    species: measured on 107 annelids they chose the energy (AUROC 0.98 against them) where it did worst on species that
+    were not trained (0.81; distances 0.97).
     """
     known = rejection_scores(p, validation.evidence)
-    strange = held_out or (pseudo_unknown_scores(p, validation) if len(p) else {})
-    power = {name: auroc(known[name], strange[name]) for name in known if name in strange and len(p)}
-    chosen = max(power, key=power.__getitem__, default="probability") if score == "auto" else score
+    power = {name: auroc(known[name], held_out[name]) for name in known if len(p) and name in (held_out or {})}
+    usual = next(iter(known), "probability")
+    chosen = max(power, key=power.__getitem__, default=usual) if score == "auto" else score
     notes = []
     if chosen not in known:
         notes.append(f"this model has no score '{chosen}', so probability was used")
@@ -103,7 +84,7 @@ def fit(
         )
     found: dict[str, Any] = {"score": chosen, "asked": score, "false_alarm": false_alarm, "records": len(p)}
     found["thresholds"] = {name: threshold(known[name], false_alarm) for name in known} if len(p) else {}
-    found |= {"power": power, "power_against": HELD_OUT if held_out else "pseudo"}
+    found["power"] = power
     if notes:
         found["note"] = "; ".join(notes)
         LOGGER.warning("Rejection: %s.", found["note"])

@@ -93,18 +93,16 @@ def threshold_sentences(fitted: Mapping[str, Any], folds: int) -> list[str]:
     if fitted.get("asked") == "auto" and len(power) > 1:
         listed = ", ".join(f"{SCORES[name].name} {value:.3f}" for name, value in power.items())
         listed = f"AUROC by {listed}{', in the first fold' if folds > 1 else ''}"
-        if fitted.get("power_against") == "held_out":
-            text += (
-                " Which number is looked at was chosen without the test part, as the one that best tells validation "
-                f"sequences from those of the species held out on purpose ({listed}); so the figures of the held-out "
-                "species themselves are a little too kind."
-            )
-        else:
-            text += (
-                " Which number is looked at was chosen on validation alone, as the one that best tells a sequence from "
-                f"the same sequence with its own class struck out ({listed}): a kinder task than a species the model "
-                "never saw, and not always a good guide; hold species out (unknowns.held_out_share) for a better one."
-            )
+        text += (
+            " Which number is looked at was chosen without the test part, as the one that best tells validation "
+            f"sequences from those of the species held out on purpose ({listed}); so the figures of the held-out "
+            "species themselves are a little too kind."
+        )
+    elif fitted.get("asked") == "auto":
+        text += (
+            " Which number is looked at was settled beforehand; with some species held out on purpose "
+            "(unknowns.held_out_share) it is chosen by how well it finds those out."
+        )
     return [text]
 
 

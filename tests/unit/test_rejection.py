@@ -114,26 +114,13 @@ def test_accuracy_among_the_least_strange():
     assert found[79] == 1 and found[99] == 0.8 and found[89] == pytest.approx(8 / 9) and found[0] == 1
 
 
-def test_auto_takes_what_tells_own_class_from_others_best():
+def test_without_held_out_species_a_distance_is_taken_where_there_is_one():
     scores = drawn(300)
-    evidence = scores.evidence.copy()
-    evidence[:, 1] = evidence[:, 2] = 0.01
-    evidence[:, 3] = 0.5  # every other class is far away: distances tell perfectly
-    sharp = replace(scores, evidence=evidence)
-    assert TASK.judging.calibrate(sharp, SETTINGS)["rejection"]["score"] == "distance"
+    assert TASK.judging.calibrate(scores, SETTINGS)["rejection"]["score"] == "distance"
+    evidence = scores.evidence
     bare = replace(scores, evidence=np.full_like(evidence, np.nan))
     fitted = TASK.judging.calibrate(bare, SETTINGS)["rejection"]
     assert fitted["score"] == "probability" and set(fitted["thresholds"]) == {"probability"}
-
-
-def test_striking_out_the_own_class_by_hand():
-    logits = np.log(np.array([[0.7, 0.2, 0.1]], dtype=np.float32)) + 2
-    evidence = np.array([[2.0, 0.1, 0.1, 0.4]], dtype=np.float32)
-    one = Scores(np.array(["a"]), np.array(["validation"]), np.array([0]), logits, None, None, None, evidence)
-    found = rejection.pseudo_unknown_scores(softmax(logits.astype(float), axis=1), one)
-    assert found["probability"][0] == pytest.approx(1 - 2 / 3)
-    assert found["energy"][0] == pytest.approx(-(2 + np.log(0.3)))
-    assert found["distance"][0] == pytest.approx(0.4)
 
 
 def test_a_score_that_a_model_lacks_and_a_small_validation_part_are_said():
@@ -184,17 +171,12 @@ def test_scores_keep_kind_and_evidence(tmp_path):
 
 def test_held_out_species_choose_the_score_but_not_the_threshold():
     scores, strange = drawn(300), drawn(100, "held_out", seed=5)
-    # Striking out says energy or probability; the held-out species are told apart by distances alone.
-    flat = strange.evidence.copy()
-    flat[:, 1] = flat[:, 2] = 3.0
-    sure = np.where(np.arange(3) == 0, 9, 0).astype(np.float32) * np.ones((100, 1), np.float32)
-    flat[:, 0] = 9
-    strange = replace(strange, logits=sure, evidence=flat)
+    # To the distances they look like known ones; their energy gives them away.
+    evidence = np.tile(np.float32([-9, 0, 0, 0]), (100, 1))
     plain = TASK.judging.calibrate(scores, SETTINGS)["rejection"]
-    fitted = TASK.judging.calibrate(scores, SETTINGS, strange)["rejection"]
-    assert (plain["power_against"], fitted["power_against"]) == ("pseudo", "held_out")
-    assert fitted["score"] == "distance" and fitted["power"]["distance"] == 1
-    assert fitted["power"]["probability"] < 0.5
+    fitted = TASK.judging.calibrate(scores, SETTINGS, replace(strange, evidence=evidence))["rejection"]
+    assert (plain["score"], plain["power"]) == ("distance", {})
+    assert fitted["score"] == "energy" and fitted["power"]["energy"] == 1 and fitted["power"]["distance"] == 0
     assert fitted["thresholds"] == plain["thresholds"]
 
 
@@ -208,4 +190,4 @@ def test_neither_test_records_nor_those_that_are_only_measured_have_a_say():
         evaluate_fold(given, NAMES, "m", 0, TASK, EvaluationSettings("none")).calibrator
         for given in (scores, replace(scores, logits=spoilt, evidence=evidence))
     ]
-    assert fitted[0] == fitted[1] and fitted[0]["rejection"]["power_against"] == "held_out"
+    assert fitted[0] == fitted[1] and fitted[0]["rejection"]["power"]
