@@ -54,5 +54,6 @@ def tune(
         temperature = METHODS["temperature"].fit(logits, truth)["temperature"]
         loss = mean_log_loss(logits / np.float32(temperature), truth)
         rows.append({**{key: candidate[key] for key in method.grid}, "log_loss": loss})
-        LOGGER.info("Tried %s: log loss %.4f on validation.", rows[-1], loss)
+        said = ", ".join(f"{key} {candidate[key]:g}" for key in method.grid)
+        LOGGER.info("Tried %s: log loss %.4f on validation.", said, loss)
     return tried[int(np.argmin([row["log_loss"] for row in rows]))], rows
