@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 
 from dnatune import files
-from dnatune.engine import final_pool, witness
+from dnatune.engine import final_pool, final_witness
 from dnatune.engine_package import Engine, card, settled_settings, write_engine
 from dnatune.fold_data import load_fold, load_sequences
 from dnatune.job import job
@@ -33,7 +33,7 @@ with job(snakemake) as log:
     metrics = pd.concat([files.read_tsv(path) for path in given.metrics])
     with files.whole(snakemake.output.folder) as partial:
         partial.mkdir(parents=True)
-        engine = Engine(params.name, models, settings, params.seed, witness(scores[0]))
+        engine = Engine(params.name, models, settings, params.seed, final_witness(scores))
         sequences = load_sequences(given.records, data.known)
         write_engine(engine, pool, data, sequences, calibrator, kind, params.task, partial)
         (partial / "README.md").write_text(card(pool, params.name, metrics, runs, calibrator), "utf-8")

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 
 from dnatune import files
-from dnatune.engine import distances_alone
 from dnatune.errors import UserError
 from dnatune.pooling import Pool
 from dnatune.prediction import Predictor, SavedModel
@@ -52,7 +51,7 @@ class SavedEngine:
                 look = self.task.baseline(name).evidence
                 seen = look(answer, np.full(len(answer), -1)) if look else None
             if name == self.witness and seen is not None:
-                evidence = distances_alone(seen)
+                evidence = seen
             logits.append(answer)
         return self.pool.log_probabilities(logits), windows, evidence
 

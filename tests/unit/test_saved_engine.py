@@ -12,7 +12,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from dnatune import tuning
 from dnatune.baselines import METHODS, baseline_logits
-from dnatune.engine import final_pool
+from dnatune.engine import final_pool, witness
 from dnatune.engine_package import Engine, card, settled_settings, write_engine
 from dnatune.errors import UserError
 from dnatune.files import read_json, write_json
@@ -159,8 +159,7 @@ def test_the_pool_is_fitted_on_the_validation_records_of_all_folds_and_calibrate
     # Species held out on purpose: three of each fold, by the pool itself.
     by_hand = pool.log_probabilities([np.concatenate([fold[name].logits[27:] for fold in folds]) for name in "ab"])
     np.testing.assert_allclose(held_out.logits, by_hand)
-    # Only "b" measures distances; its energy says nothing of the pool.
-    assert np.isnan(held_out.evidence[:, 0]).all()
+    # Only "b" has seen anything besides its logits.
     assert held_out.evidence[:, 1].tolist() == [0, 0, 0, 15, 15, 15]
 
 
@@ -183,6 +182,33 @@ def test_it_is_as_strange_to_the_engine_as_to_the_expert_that_measures_distances
     assert evidence[0, 1] == 0  # identical to a sequence that it was trained on
     assert evidence[1, 1] > 0.3  # no hit
     assert SavedEngine(saved).scores(QUERIES)[2] is None
+
+
+def strange(energy, distance, kind=""):
+    """Scores of 20 validation records and 10 of ``kind``, with the shift of their evidence, NaN for none."""
+    rng = np.random.default_rng(3)
+    kinds, unknown = np.array([""] * 20 + [kind] * 10), np.array([False] * 20 + [True] * 10)
+    evidence = np.full((30, 4), np.nan, np.float32)
+    evidence[:, 0] = rng.normal(size=30) - energy * unknown
+    evidence[:, 1] = evidence[:, 2] = rng.normal(size=30) + distance * unknown
+    role = np.where(unknown, "unknown", "validation")
+    return Scores(np.arange(30).astype(str), role, np.zeros(30, int), np.zeros((30, 2)), None, None, kinds, evidence)
+
+
+def test_the_expert_that_finds_out_held_out_species_is_the_witness():
+    nan = float("nan")
+    experts = {
+        "nt": strange(0.1, 0.5, "held_out"),
+        "regression": strange(0.2, nan, "held_out"),
+        "hit": strange(nan, 9, "held_out"),
+    }
+    assert witness(experts) == "hit"
+    assert witness({**experts, "regression": strange(20, nan, "held_out")}) == "regression"
+    # Without such species: a regression before distances.
+    experts = {name: strange(*by) for name, by in shifts.items()}
+    assert witness(experts) == "regression"
+    assert witness({name: experts[name] for name in ("nt", "hit")}) == "nt"
+    assert witness({"bayes": Scores(*(np.zeros(2),) * 3, np.zeros((2, 2)))}) is None
 
 
 def test_settings_that_most_folds_chose_are_settled_on():
