@@ -197,11 +197,8 @@ def strange(energy, distance, kind=""):
 
 def test_the_expert_that_finds_out_held_out_species_is_the_witness():
     nan = float("nan")
-    experts = {
-        "nt": strange(0.1, 0.5, "held_out"),
-        "regression": strange(0.2, nan, "held_out"),
-        "hit": strange(nan, 9, "held_out"),
-    }
+    shifts = {"nt": (0.1, 0.5), "regression": (0.2, nan), "hit": (nan, 9)}
+    experts = {name: strange(*by, "held_out") for name, by in shifts.items()}
     assert witness(experts) == "hit"
     assert witness({**experts, "regression": strange(20, nan, "held_out")}) == "regression"
     # Without such species: a regression before distances.
