@@ -21,6 +21,7 @@ from dnatune import suspicious
 from dnatune.groups import best_accuracy, codes_in_file, conflicting, distinct_per_class, renumber
 from dnatune.kmer_search import K
 from dnatune.neighbours import NONE, Neighbours, neighbours
+from dnatune.unknown_kinds import FLAGGED, kinds_in_file
 
 # A verdict of a class; the first that holds.
 SAME, CLOSE, APART, ALONE = "same", "overlap", "gap", "single"
@@ -50,12 +51,14 @@ def measure(
     ``settings`` are ``min_identity``, below which two sequences are not compared, and ``records``, the number of
     distinct sequences that are compared with all others (drawn at random where there are more; null for all).
     """
-    table = pq.read_table(records_path, columns=["id", "label", "known"])
+    # What a record of an unknown species is called is no name to be told apart from others.
+    named = np.flatnonzero(kinds_in_file(records_path) != FLAGGED)
+    table = pq.read_table(records_path, columns=["id", "label", "known"]).take(named)
     encoded = table["label"].combine_chunks().dictionary_encode()
     names, label = encoded.dictionary.to_pylist(), encoded.indices.to_numpy().astype(np.int64)
-    sequence = codes_in_file(records_path)
+    sequence = codes_in_file(records_path)[named]
     entries = entries_of(sequence, label, settings["records"], seed)
-    texts = pq.read_table(records_path, columns=["sequence"])["sequence"].take(entries.first).to_pylist()
+    texts = pq.read_table(records_path, columns=["sequence"])["sequence"].take(named[entries.first]).to_pylist()
     found = neighbours(texts, entries.label, entries.asked, settings["min_identity"], threads)
     ids = table["id"].to_pylist()
     species = classes_table(names, label, sequence, entries, found)

@@ -89,6 +89,12 @@ class FigureData:
         return list(dict.fromkeys(self.history["model"]))
 
     @cached_property
+    def engines(self) -> list[str]:
+        """The pools of several experts."""
+        places = map(report_files.place, report_files.listed(self.given.get("curves")))
+        return list(dict.fromkeys(place.model for place in places if place.kind == "engines"))
+
+    @cached_property
     def best(self) -> str | None:
         """The model the report speaks of, by validation."""
         candidates = self.language_models or sorted(set(self.metrics["model"]))
@@ -145,7 +151,8 @@ def _values(data: FigureData) -> Figure:
 
 def _comparison(data: FigureData) -> Figure:
     models = [*data.language_models, *data.task.compared({model: {} for model in data.language_models})]
-    return figures_models.model_comparison(data.comparison, data.metrics, models, data.colors, data.task)
+    kinds = {**dict.fromkeys(models, "language model"), **dict.fromkeys(data.engines, "several experts")}
+    return figures_models.model_comparison(data.comparison, data.metrics, kinds, data.colors, data.task)
 
 
 def _label_pr_auc(data: FigureData) -> Figure:

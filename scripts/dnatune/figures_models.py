@@ -5,7 +5,7 @@ Tables in, one matplotlib Figure out; style, palette and saving come from ``figu
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -20,21 +20,24 @@ from dnatune.tasks.base import Task
 # Seven and nine against eight colours: only the 505th model looks like the first.
 LINES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (8, 2)))
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<")
+# Kinds of models; each has a marker and a colour of its own.
+KINDS = ("language model", "baseline", "several experts")
 
 
 @styled
 def model_comparison(
     comparison: pd.DataFrame,
     metrics: pd.DataFrame,
-    language_models: Collection[str],
+    kinds: Mapping[str, str],
     colors: Sequence[str],
     task: Task,
 ) -> Figure:
     """Draw the task's four headline metrics on test of every model: mean, 95 % interval and single folds;
     calibrated where it is.
 
-    ``comparison`` and ``metrics`` are the files of the same names. A model far from the best would squeeze
-    all others together, so it is drawn as an arrow at the edge, with its value written beside it.
+    ``kinds`` (see ``KINDS``) of models by name; all others are baselines. ``comparison`` and ``metrics`` are the files
+    of the same names. A model far from the best would squeeze all others together, so it is drawn as an arrow at the
+    edge, with its value written beside it.
     """
     table = comparison[comparison["split"] == "test"]
     models = _ordered(table, task)
@@ -54,7 +57,8 @@ def model_comparison(
             if row is None or not np.isfinite(row["mean"]):
                 axes.text(1.05, place, "none", transform=axes.get_yaxis_transform(), va="center", fontsize=9)
                 continue
-            _one_model(axes, place, row, single, model in language_models, colors, (low, high))
+            look = _look(kinds.get(model, "baseline"), colors)
+            _one_model(axes, place, row, single, look, (low, high))
         axes.set_xlim(low, high)
         axes.set_ylim(len(models) - 0.4, -0.6)
         axes.set_title(title)
@@ -62,7 +66,8 @@ def model_comparison(
         axes.locator_params(axis="x", nbins=5)
         axes.grid(axis="y", visible=False)
     grid[0, 0].set_yticks(range(len(models)), [shortened(model, 22) for model in models])
-    _comparison_legend(figure, colors)
+    drawn = {kinds.get(model, "baseline") for model in models} | {"language model", "baseline"}
+    _comparison_legend(figure, [kind for kind in KINDS if kind in drawn], colors)
     return figure
 
 
@@ -111,13 +116,12 @@ def _one_model(
     place: int,
     row: pd.Series,
     single: pd.DataFrame,
-    language: bool,
-    colors: Sequence[str],
+    look: tuple[str, str],
     limits: tuple[float, float],
 ) -> None:
     mean, low, high = (float(row[key]) for key in ("mean", "ci_low", "ci_high"))
     axes.text(1.05, place, report_words.number(mean), transform=axes.get_yaxis_transform(), va="center", fontsize=9.5)
-    color = colors[0] if language else colors[1 % len(colors)]
+    marker, color = look
     if not limits[0] <= mean <= limits[1]:
         edge, arrow = (limits[0], "<") if mean < limits[0] else (limits[1], ">")
         axes.plot([edge], [place], arrow, color=color, markersize=9, clip_on=False)
@@ -126,21 +130,27 @@ def _one_model(
     axes.plot(mine, np.full(len(mine), place + 0.24), "|", color=GREY, markersize=6, alpha=0.8)
     if np.isfinite(low) and np.isfinite(high):
         axes.plot([low, high], [place, place], color=color, linewidth=2.2, solid_capstyle="butt")
-    axes.plot([mean], [place], "o" if language else "s", color=color, markersize=7)
+    axes.plot([mean], [place], marker, color=color, markersize=7)
 
 
-def _comparison_legend(figure: Figure, colors: Sequence[str]) -> None:
+def _look(kind: str, colors: Sequence[str]) -> tuple[str, str]:
+    """Return the marker and the colour of a kind of model."""
+    number = KINDS.index(kind)
+    return MARKERS[number], colors[number % len(colors)]
+
+
+def _comparison_legend(figure: Figure, kinds: Sequence[str], colors: Sequence[str]) -> None:
     from matplotlib.lines import Line2D
 
+    looks = [(kind, *_look(kind, colors)) for kind in kinds]
     figure.legend(
         handles=[
-            Line2D([], [], color=colors[0], marker="o", linewidth=2.2, label="language model"),
-            Line2D([], [], color=colors[1 % len(colors)], marker="s", linewidth=2.2, label="baseline"),
+            *(Line2D([], [], color=color, marker=marker, linewidth=2.2, label=kind) for kind, marker, color in looks),
             Line2D([], [], color=GREY, marker="|", linewidth=0, label="one fold"),
             Line2D([], [], color=GREY, marker="<", linewidth=0, label="beyond the edge"),
         ],
         loc="outside upper center",
-        ncols=4,
+        ncols=5,
         handletextpad=0.4,
         columnspacing=1.2,
     )

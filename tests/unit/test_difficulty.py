@@ -43,9 +43,11 @@ def marine(each=4, length=600, seed=0):
     return rows
 
 
-def measured(rows, folder, **settings):
+def measured(rows, folder, flagged=(), **settings):
     ids, labels, sequences = zip(*rows, strict=True)
-    columns = {"id": ids, "label": labels, "sequence": sequences, "known": [True] * len(ids)}
+    unknown = ["flagged" if name in flagged else None for name in ids]
+    known = [kind is None for kind in unknown]
+    columns = {"id": ids, "label": labels, "sequence": sequences, "known": known, "unknown": unknown}
     pq.write_table(pa.table(columns), folder / "records.parquet")
     species, suspicious, summary = measure(folder / "records.parquet", {**SETTINGS, **settings})
     return species.set_index("label"), suspicious, summary
@@ -135,6 +137,14 @@ def test_neighbours_are_those_of_all_pairs():
         assert found.other[i] == pytest.approx(others, abs=1e-6)
     two = neighbours(sequences, label, np.arange(30), 0.5, threads=2)
     assert np.array_equal(two.own, found.own) and np.array_equal(two.other_place, found.other_place)
+
+
+def test_a_record_marked_unknown_bears_no_name_to_be_told_apart(tmp_path):
+    # Marked as unknown, and called by the genus of a species that it is identical to.
+    marked = [("u0", "genus", marine()[0][2]), ("u1", "genus", marine()[5][2])]
+    plain, found = measured(marine(), tmp_path), measured([*marked, *marine()], tmp_path, flagged=("u0", "u1"))
+    pd.testing.assert_frame_equal(found[0], plain[0])
+    assert found[2] == plain[2]
 
 
 def test_the_page_says_what_was_found(tmp_path):

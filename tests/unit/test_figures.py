@@ -90,9 +90,33 @@ def test_missing_interval_draws_the_point_alone():
     row = {"model": "m", "split": "test", "stage": "raw", "metric": "accuracy", "mean": 0.5, "folds": 1}
     comparison = pd.DataFrame([{**row, "sd": np.nan, "ci_low": np.nan, "ci_high": np.nan}])
     metrics = pd.DataFrame([{**row, "fold": 0, "class": "all", "value": 0.5}])
-    axes = figures_models.model_comparison(comparison, metrics, ["m"], COLORS, TASK).axes[0]
+    axes = figures_models.model_comparison(comparison, metrics, {"m": "language model"}, COLORS, TASK).axes[0]
     drawn = [line.get_xdata().tolist() for line in axes.lines]
     assert [0.5] in drawn and not any(np.isnan(x).any() for x in drawn)
+
+
+def test_each_kind_of_model_has_a_marker_of_its_own():
+    row = {
+        "split": "test",
+        "stage": "raw",
+        "metric": "accuracy",
+        "folds": 1,
+        "sd": np.nan,
+        "ci_low": np.nan,
+        "ci_high": np.nan,
+    }
+    models = {"nt": 0.5, "bayes": 0.6, "engine": 0.7}
+    comparison = pd.DataFrame([{**row, "model": model, "mean": mean} for model, mean in models.items()])
+    metrics = comparison.assign(fold=0, value=comparison["mean"], **{"class": "all"})
+    kinds = {"nt": "language model", "engine": "several experts"}
+    figure = figures_models.model_comparison(comparison, metrics, kinds, COLORS, TASK)
+    marks = {line.get_xdata()[0]: line.get_marker() for line in figure.axes[0].lines if line.get_markersize() == 7}
+    assert marks == {0.5: "o", 0.6: "s", 0.7: "^"}
+    assert {text.get_text() for text in figure.legends[0].get_texts()} >= {
+        "language model",
+        "baseline",
+        "several experts",
+    }
 
 
 def test_a_far_off_model_does_not_squeeze_the_others(small):
