@@ -24,7 +24,7 @@ demo: $(VENV)/.workflow
 	@echo "Model:  $(CURDIR)/results/example/final/nt-mini"
 
 test: $(VENV)/.dev
-	$(RUN) pytest -n 3 --dist loadfile
+	$(RUN) pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 cluster: $(VENV)/.dev
 	$(RUN) pytest tests/cluster
