@@ -100,10 +100,8 @@ def fit_calibration(
     chosen = [scores[best_fold(runs, task)]] if mode == "best_fold" else scores
     # A record may be a validation record of several folds: its group keeps its scores together.
     validation = Scores.joined([part.part("validation") for part in chosen])
-    held_out = [strange for part in chosen if len((strange := part.of_kind(HELD_OUT)).id)]
-    if not held_out:
-        return task.judging.calibrate(validation, settings)
-    return task.judging.calibrate(validation, settings, Scores.joined(held_out))
+    held_out = Scores.joined([part.of_kind(HELD_OUT) for part in chosen])
+    return task.judging.calibrate(validation, settings, held_out)
 
 
 def write_package(

@@ -57,6 +57,7 @@ def listening() -> Iterator[None]:
             signal.signal(number, handler)
         signal.set_wakeup_fd(before_told)
         os.close(told)
+        _Heard.number = None
 
 
 @contextlib.contextmanager

@@ -153,9 +153,10 @@ def test_a_whole_run_gives_what_it_gives_here_with_one_gpu_per_job(cluster, tmp_
     with_gpu = [job for job in jobs if job.gpus != "none"]
     assert {job.gpus for job in with_gpu} == {"gpu:a100:1"}
     folds = [f"train {name}_{k}" for name in models for k in range(3)]
-    assert sorted(job.work for job in with_gpu) == sorted([*folds, "refit full", "refit lora"])
+    others = [f"{rule} {name}" for rule in ("refit", "reference") for name in models]
+    assert sorted(job.work for job in with_gpu) == sorted([*folds, *others])
     rules = [job.work.split()[0] for job in jobs if job.gpus == "none"]
-    assert sorted(rules) == ["baseline"] * 3 + ["package"] * 2 + ["tokens"]
+    assert sorted(rules) == ["baseline"] * 3 + ["distances"] + ["package"] * 2 + ["tokens"]
     # Times are whole seconds: a job that starts in the second in which another ends does not run beside it.
     at_once = [sum(j.start <= job.start < j.end for j in with_gpu) for job in with_gpu]
     assert max(at_once) == 2, at_once

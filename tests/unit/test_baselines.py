@@ -186,7 +186,7 @@ def test_sintax_gives_its_proportions_and_the_rest_to_all_others():
 @pytest.mark.parametrize(("method", "package"), [("blast_top_hit", "ncbi-blast"), ("sintax", "apt install vsearch")])
 def test_without_its_program_a_method_says_how_to_get_it(method, package, monkeypatch):
     monkeypatch.setenv("PATH", "")
-    with pytest.raises(UserError, match=rf"methods names {method}; .*{package}"):
+    with pytest.raises(UserError, match=rf"for the method {method}; .*{package}"):
         baseline_logits(method, ["ACGT"], np.array([0]), ["ACGT"], 2)
 
 

@@ -140,6 +140,7 @@ def _cluster_of_nobody(inputs: Inputs, config: Config) -> None:
 
 def _other_task(config: Config, task: str) -> None:
     del config["calibration"]
+    config["data"]["columns"].pop("ranks")
     config.update(task=task, baselines={"methods": []})
 
 
@@ -289,6 +290,7 @@ def call_script(script: str, config: Config, results: Path) -> None:
             data=config["data"],
             filter=config["filter"],
             split=config["split"],
+            held_out=0.0,
             seed=config["seed"],
             task=task_of(config),
         ),

@@ -66,12 +66,15 @@ JUDGING = {
     "unknowns": {key: config["unknowns"][key] for key in ("score", "false_alarm")},
 }
 
+# Matches no name: a model may be called anything.
+NOTHING = "(?!)"
+
 
 wildcard_constraints:
     fold=r"\d+",
     model="|".join(map(re.escape, TRAINED)),
-    method="|".join(BASELINES) or "none",
-    engine="|".join(map(re.escape, ENGINES)) or "none",
+    method="|".join(BASELINES) or NOTHING,
+    engine="|".join(map(re.escape, ENGINES)) or NOTHING,
     kind="models|baselines|engines",
     predictor="|".join(map(re.escape, JUDGED)),
 

@@ -41,6 +41,8 @@ rule difficulty:
         figure=multiext("<results>/difficulty/barcode_gap", ".svg", ".png"),
     log:
         "<logs>/difficulty.log",
+    benchmark:
+        "<benchmarks>/difficulty.tsv"
     localrule: True
     conda:
         "../../envs/report.yaml"

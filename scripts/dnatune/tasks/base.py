@@ -300,8 +300,13 @@ class Judging(Part):
         """Calibrate on validation, evaluate test raw and calibrated, and validation raw."""
         raise NotImplementedError
 
-    def calibrate(self, validation: Scores, settings: EvaluationSettings) -> dict[str, Any]:
-        """Fit a calibrator on validation scores; a plain dictionary with its ``method``."""
+    def calibrate(
+        self, validation: Scores, settings: EvaluationSettings, held_out: Scores | None = None
+    ) -> dict[str, Any]:
+        """Fit a calibrator on validation scores; a plain dictionary with its ``method``.
+
+        ``held_out`` are the scores of records of classes that were held out on purpose, where a task has any.
+        """
         raise NotImplementedError
 
     def calibrated(self, calibrator: dict[str, Any], scores: np.ndarray) -> np.ndarray:

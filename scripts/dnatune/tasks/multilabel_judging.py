@@ -50,7 +50,9 @@ class MultilabelJudging(Judging):
         metrics = pd.concat(tables, ignore_index=True).assign(model=model, fold=fold)[METRIC_COLUMNS]
         return Evaluation(calibrator, metrics, curves)
 
-    def calibrate(self, validation: Scores, settings: EvaluationSettings) -> dict[str, Any]:
+    def calibrate(
+        self, validation: Scores, settings: EvaluationSettings, held_out: Scores | None = None
+    ) -> dict[str, Any]:
         """Fit calibration and thresholds; the thresholds stand in the calibrator, one for each label."""
         return self._calibrated_for([f"label {i}" for i in range(validation.logits.shape[1])], validation, settings)
 

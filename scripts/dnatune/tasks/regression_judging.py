@@ -57,7 +57,9 @@ class RegressionJudging(Judging):
         table = evaluate(test.label, test.logits, names, widths)
         return table[(table["metric"] == "coverage") & (table["class"] != "all")]["value"].tolist()
 
-    def calibrate(self, validation: Scores, settings: EvaluationSettings) -> dict[str, Any]:
+    def calibrate(
+        self, validation: Scores, settings: EvaluationSettings, held_out: Scores | None = None
+    ) -> dict[str, Any]:
         """Return the half-width of each output's interval; null where there are too few values for one."""
         outputs = validation.logits.shape[1]
         method = "conformal" if settings.calibration == "auto" else settings.calibration

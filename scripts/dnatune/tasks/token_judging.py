@@ -54,7 +54,9 @@ class TokenJudging(ClassJudging):
         }
         return Evaluation(found.calibrator, table, found.curves, tables)
 
-    def calibrate(self, validation: Scores, settings: EvaluationSettings) -> dict[str, Any]:
+    def calibrate(
+        self, validation: Scores, settings: EvaluationSettings, held_out: Scores | None = None
+    ) -> dict[str, Any]:
         """Fit on at most ``CALIBRATION_BASES`` bases, whole sequences drawn with the run's seed."""
         sample = whole_records(validation, CALIBRATION_BASES, settings.seed)
         calibrator = calibration.fit(
