@@ -159,7 +159,7 @@ def prediction_tables(
         predicted = model.task.judging.calibrated(model.calibrator, scores)
         lengths = texts.str.len().to_numpy()
         columns = model.task.judging.predictions(predicted, lengths, model.classes, model.calibrator, top_k)
-        columns = columns.join(model.task.judging.known_or_not(predicted, evidence, model.calibrator))
+        columns = model.task.judging.with_evidence(columns, predicted, evidence, model.calibrator)
         named.append(columns.assign(windows=windows).set_axis(rows))
         ids = table["id"].iloc[rows].tolist()
         for name, other in model.task.judging.prediction_tables(predicted, ids, lengths, model.classes).items():

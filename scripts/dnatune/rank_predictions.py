@@ -48,6 +48,21 @@ def rank_columns(fitted: Mapping[str, Any] | None, probabilities: np.ndarray, na
     return pd.DataFrame({**columns, **deepest}, index=rows)
 
 
+def without_label(table: pd.DataFrame, fitted: Mapping[str, Any], unknown: np.ndarray) -> pd.DataFrame:
+    """Return what ``rank_columns`` gave, where records that are ``unknown`` (n,) bool are named above the labels only.
+
+    A species that was not learned may well be of a genus that was: the deepest higher rank that is sure enough stays.
+    """
+    table = table.copy()
+    rows = np.flatnonzero(unknown & (table["rank"] == fitted["ranks"][0]).to_numpy())
+    place = [table.columns.get_loc(name) for name in ("rank", "taxon", "taxon_probability")]
+    for row in rows:
+        line = table.iloc[row]
+        sure = [rank for rank in fitted["ranks"][1:] if line[f"{rank}_probability"] >= fitted["threshold"]]
+        table.iloc[row, place] = (sure[0], line[sure[0]], line[f"{sure[0]}_probability"]) if sure else ("", "", np.nan)
+    return table
+
+
 def qiime_table(named: pd.DataFrame, fitted: Mapping[str, Any]) -> pd.DataFrame:
     """Return Feature ID, Taxon, Confidence in QIIME 2's form of a taxonomy, one row for each id of ``named``.
 

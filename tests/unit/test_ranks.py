@@ -261,6 +261,24 @@ def test_every_prediction_has_the_deepest_rank_that_is_sure():
     assert table["label"].tolist() == ["A a", "A a", "A a", "C a"]
 
 
+def test_what_is_not_known_is_named_above_the_species_only():
+    p = np.array([SURE, SURE, GENUS_ONLY, [0.9, 0.02, 0.02, 0.02, 0.02, 0.02]])
+    table, calibrator = named(p)
+    calibrator["rejection"] = {"score": "energy", "thresholds": {"energy": -5.0}}
+    evidence = np.full((4, 4), np.nan, np.float32)
+    evidence[:, 0] = [9, 1, 1, 1]  # all but the first are strange
+    tree = calibrator["ranks"] = {**calibrator["ranks"], "threshold": 0.93}
+    fresh = TASK.judging.predictions(p, np.ones(4), list(LINEAGES), calibrator, 2)
+    assert fresh["rank"].tolist() == ["genus", "genus", "family", "genus"]  # 0.9 is no more enough for a species
+    calibrator["ranks"] = {**tree, "threshold": 0.8}
+    table = TASK.judging.with_evidence(table, p, evidence, calibrator)
+    assert table["known"].tolist() == ["yes", "no", "no", "no"]
+    assert table["rank"].tolist() == ["species", "genus", "genus", "genus"]
+    assert table["taxon"].tolist() == ["A a", "A", "A", "A"]
+    np.testing.assert_allclose(table["taxon_probability"], [0.9, 0.94, 0.9, 0.94])
+    assert table["label"].tolist() == ["A a"] * 4  # the best guess still stands there
+
+
 def test_no_rank_columns_without_ranks():
     assert rank_columns(None, np.ones((2, 1)), ["a"]).shape == (2, 0)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -135,7 +136,7 @@ def test_a_score_that_a_model_lacks_and_a_small_validation_part_are_said():
 def test_without_validation_nothing_is_rejected():
     calibrator = TASK.judging.calibrate(drawn(5).part("test"), SETTINGS)
     assert calibrator["rejection"]["thresholds"] == {}
-    assert TASK.judging.known_or_not(np.eye(3), None, calibrator).columns.empty
+    assert TASK.judging.with_evidence(pd.DataFrame(index=range(3)), np.eye(3), None, calibrator).columns.empty
 
 
 @given(st.integers(1, 25), st.integers(1, 30), st.integers(0, 10**6))

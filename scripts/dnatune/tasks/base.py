@@ -322,16 +322,11 @@ class Judging(Part):
         """
         raise NotImplementedError
 
-    def known_or_not(
-        self, predicted: np.ndarray, evidence: np.ndarray | None, calibrator: dict[str, Any]
+    def with_evidence(
+        self, table: pd.DataFrame, predicted: np.ndarray, evidence: np.ndarray | None, calibrator: dict[str, Any]
     ) -> pd.DataFrame:
-        """Return columns of a prediction table that say whether each sequence belongs to what is known, if anything.
-
-        ``evidence`` (n, 4): ``scores.EVIDENCE``.
-        """
-        import pandas as pd  # the workflow reads this module, and has no use for tables
-
-        return pd.DataFrame(index=range(len(predicted)))
+        """Return a prediction table with what the ``evidence`` (n, 4) says besides (see ``scores.EVIDENCE``)."""
+        return table
 
     def prediction_tables(
         self, predicted: np.ndarray, ids: Sequence[str], lengths: np.ndarray, names: Sequence[str]

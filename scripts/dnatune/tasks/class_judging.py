@@ -11,7 +11,7 @@ import pandas as pd
 
 from dnatune import calibration, prediction_sets, rank_calibration, rejection
 from dnatune.evaluation import Evaluation, evaluate_fold
-from dnatune.rank_predictions import qiime_table, rank_columns
+from dnatune.rank_predictions import qiime_table, rank_columns, without_label
 from dnatune.scores import Scores
 from dnatune.tasks.base import EvaluationSettings, Judging
 
@@ -76,11 +76,14 @@ class ClassJudging(Judging):
         p = calibration.apply(calibrator, scores)
         return rank_calibration.apply(calibrator["ranks"], p) if "ranks" in calibrator else p
 
-    def known_or_not(
-        self, predicted: np.ndarray, evidence: np.ndarray | None, calibrator: dict[str, Any]
+    def with_evidence(
+        self, table: pd.DataFrame, predicted: np.ndarray, evidence: np.ndarray | None, calibrator: dict[str, Any]
     ) -> pd.DataFrame:
-        """Return rejection_score and known."""
-        return rejection.columns(predicted, evidence, calibrator.get("rejection"))
+        """Add rejection_score and known; what is not known gets no name at the rank of the labels."""
+        said = rejection.columns(predicted, evidence, calibrator.get("rejection"))
+        if "known" in said and "ranks" in calibrator:
+            table = without_label(table, calibrator["ranks"], (said["known"] == "no").to_numpy())
+        return table.join(said)
 
     def predictions(
         self, predicted: np.ndarray, lengths: np.ndarray, names: Sequence[str], calibrator: dict[str, Any], top_k: int
