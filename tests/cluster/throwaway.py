@@ -154,7 +154,7 @@ def _job(line: str) -> Job:
         number=facts["JobId"],
         state=facts["JobState"],
         work=(comment[1].strip() if comment else "").removeprefix("rule_").replace("_wildcards_", " "),
-        gpus=facts.get("JOB_GRES", "none"),
+        gpus=facts.get("JOB_GRES", "none").replace("(null)", "none"),
         minutes=60 * hours + minutes,
         mem_mb=int(memory[1]) * (1024 if memory[2] == "G" else 1),
         restarts=int(facts["Restarts"]),

@@ -82,6 +82,6 @@ def test_a_backbone_is_downloaded_once_and_no_other_job_reaches_a_hub(tmp_path: 
 
     weights = manifest.parent / commit / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:1000])
-    done = snakemake(run, "http://127.0.0.1:9", "--forcerun", "tokens", "--", *targets)
+    done = snakemake(run, "http://127.0.0.1:9", *targets, "--forcerun", "tokens")
     assert done.returncode != 0
     assert "has 1000 bytes, expected" in done.stdout

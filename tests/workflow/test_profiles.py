@@ -129,7 +129,7 @@ def asked(run: Run, targets: list[str], queued: tuple[str, ...], refused: str | 
     assert "train" in listed, listed
     outputs = [run.directory / line.split("\t")[0] for line in listed.splitlines() if line.startswith("results/")]
     models = run.config["models"]
-    jobs = [f"{kind}/{name}" for kind in ("refit", "package", "vectors", "embeddings") for name in models]
+    jobs = [f"{k}/{name}" for k in ("refit", "reference", "package", "vectors", "embeddings") for name in models]
     jobs += [f"{kind}/fold_{k}" for kind in ("baselines/majority", *(f"train/{m}" for m in models)) for k in range(2)]
     jobs += ["predictions/sequences", *(f"tokens/{path.name}" for path in outputs if path.parent.name == "tokens")]
     outputs += [run.results / "benchmarks" / f"{job}.tsv" for job in jobs]
