@@ -21,6 +21,7 @@ from dnatune.fold_data import FoldData
 from dnatune.pooling import PRODUCT, Pool
 from dnatune.saved_experts import save_expert
 from dnatune.tasks import Task
+from dnatune.tasks.base import CLASS_METRICS
 from dnatune.versions import installed_versions
 
 
@@ -91,7 +92,7 @@ def card(pool: Pool, name: str, metrics: pd.DataFrame, runs: Sequence[Mapping[st
     """Return the README of a saved engine. ``metrics`` are its own of all folds, ``runs`` its run.json of each."""
     test = metrics.query("split == 'test' and `class` == 'all' and stage == 'calibrated'")
     table = test.groupby("metric")["value"].agg(["mean", "std"])
-    shown = [(words, table.loc[key]) for key, words in CARD_METRICS.items() if key in table.index]
+    shown = [(words, table.loc[key]) for key, words in CLASS_METRICS.items() if key in table.index]
     losses = validation_losses(runs)
     return CARD.format(
         name=name,
@@ -112,15 +113,6 @@ def card(pool: Pool, name: str, metrics: pd.DataFrame, runs: Sequence[Mapping[st
 def _number(value: float | None) -> str:
     return "-" if value is None or pd.isna(value) else f"{value:.4f}"
 
-
-CARD_METRICS = {
-    "accuracy": "accuracy",
-    "f1_macro": "macro F1",
-    "pr_auc_macro": "macro PR-AUC",
-    "log_loss": "log loss",
-    "brier": "Brier score",
-    "ece": "expected calibration error",
-}
 
 CARD = """# {name}
 
