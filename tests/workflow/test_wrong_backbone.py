@@ -91,13 +91,14 @@ def prepared(tmp_path: Path, settings: dict) -> tuple[Callable[[], None], Path]:
 
     def run(script: str, log: str, **parts: dict) -> None:
         given = {name: Named(values) for name, values in parts.items()}
-        snakemake = Named(**given, log=[str(results / "logs" / log)], threads=1, resources=Named(gpu=0))
+        resources = Named(gpu=0, checkpoint_minutes=0)
+        snakemake = Named(**given, log=[str(results / "logs" / log)], threads=1, resources=resources)
         runpy.run_path(str(REPOSITORY / "scripts" / f"{script}.py"), init_globals={"snakemake": snakemake})
 
     files = {name: str(results / path) for name, path in data.items()} | {"tokens": str(results / "tokens" / "t")}
     tokens = {"backbone": complete, "tokens": complete["tokens"]}
     run("tokenize_sequences", "tokens/t.log", input=files, output={"tokens": files["tokens"]}, params=tokens)
     params = {"model": "full", "fold": "0", "settings": complete, "task": task_of(config), "seed": 0, "code": ""}
-    params["checkpoints"] = str(results / "checkpoints/full/fold_0")
+    params |= {"checkpoints": str(results / "checkpoints/full/fold_0"), "distances": False}
     made = {name: str(results / "models/full/fold_0" / path) for name, path in outputs.items()}
     return lambda: run("train_fold", "train/full/fold_0.log", input=files, output=made, params=params), results
