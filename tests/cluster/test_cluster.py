@@ -12,6 +12,7 @@ import re
 import shutil
 import signal
 import time
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 
@@ -69,7 +70,7 @@ def make_here(run: Run, target: str) -> None:
 @pytest.fixture
 def run(undisturbed, tmp_path) -> Run:
     """The same run, done as far as tokens: what comes next is training."""
-    copy = replace(undisturbed, directory=tmp_path / "work")
+    copy = replace(undisturbed, directory=tmp_path / "work", config=deepcopy(undisturbed.config))
     shutil.copytree(undisturbed.directory, copy.directory)
     for name in ("models", "metrics.tsv", "comparison.tsv", "paired_tests.tsv", "report", "logs/train"):
         path = copy.results / name
