@@ -46,7 +46,7 @@ def cluster(machine):
     yield machine
     machine.slurm("scancel", "--user", str(os.getuid()))
     if machine.node_is_down():
-        machine.slurm("scontrol", "update", "nodename=gpu1", "state=resume")
+        machine.bring_back_node()
 
 
 @pytest.fixture(scope="module")
@@ -242,7 +242,7 @@ def test_a_job_whose_node_goes_down_goes_on(cluster, run, undisturbed):
     job = stop_in_the_middle(cluster, run)
     cluster.slurm("scontrol", "update", "nodename=gpu1", "state=down", "reason=test")
     wait_for(lambda: cluster.jobs(run, job.work)[0].state == "PENDING", "the job to be back in the queue")
-    cluster.slurm("scontrol", "update", "nodename=gpu1", "state=resume")
+    cluster.bring_back_node()
     finish(process, run)
     check_the_end(run, undisturbed, job)
 

@@ -106,6 +106,12 @@ class Cluster:
         """Say whether a test has left the GPU node down."""
         return "down" in self.slurm("sinfo", "--noheader", "--nodes=gpu1", "--format=%t")
 
+    def bring_back_node(self) -> None:
+        """Take the GPU node into service again; a node that is down for a moment may come back by itself meanwhile."""
+        command = ["scontrol", "update", "nodename=gpu1", "state=resume"]
+        subprocess.run(command, env=self.environment(), capture_output=True, timeout=120, check=False)
+        wait_for(lambda: not self.node_is_down(), "the node to be back")
+
     def start(self, run: Run, *arguments: str, guard: bool = False) -> subprocess.Popen[bytes]:
         """Start Snakemake on the cluster (under the guard of scripts/resume_run.py), leading its process group."""
         command = run.command("--profile", "slurm", *QUICK, *arguments)
