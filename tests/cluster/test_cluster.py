@@ -249,7 +249,7 @@ def test_a_job_whose_node_goes_down_goes_on(cluster, run, undisturbed):
 
 def test_a_job_preempted_for_good_is_repeated_by_the_guard(cluster, run, undisturbed):
     # In this partition preemption cancels: for Snakemake such a job never ends.
-    arguments = ("--set-resources", "train:slurm_partition=scav", "--", run.file(REPORT))
+    arguments = (run.file(REPORT), "--set-resources", "train:slurm_partition=scav")
     process = cluster.start(run, *arguments, guard=True)
     job = stop_in_the_middle(cluster, run)
     cluster.slurm("sbatch", "-p", "gpu", "--gpus=2", "-t", "1", "-o", "/dev/null", "--wrap", "sleep 5")

@@ -25,7 +25,7 @@ from workflow_runs import REPOSITORY, Run, environment
 
 SLURMTEST = Path(os.environ.get("SLURMTEST", REPOSITORY.parent / "shared" / "slurm" / "slurmtest"))
 COMMANDS = ("slurmctld", "slurmd", "sbatch", "squeue", "scontrol", "munged")
-PATIENCE = 1800.0  # seconds: many tests may share two cores
+PATIENCE = 900.0  # seconds: many tests may share two cores
 GUARD = REPOSITORY / "scripts" / "resume_run.py"
 STATUS = REPOSITORY / "scripts" / "status.py"
 # Tests do not wait a minute for each look at the queue.
