@@ -240,7 +240,7 @@ def test_a_killed_snakemake_finds_its_running_jobs_again(cluster, run, undisturb
 def test_a_job_whose_node_goes_down_goes_on(cluster, run, undisturbed):
     process = cluster.start(run, run.file(REPORT))
     job = stop_in_the_middle(cluster, run)
-    cluster.slurm("scontrol", "update", "nodename=gpu1", "state=down", "reason=test")
+    cluster.cut_the_power(run)
     wait_for(lambda: cluster.jobs(run, job.work)[0].state == "PENDING", "the job to be back in the queue")
     cluster.bring_back_node()
     finish(process, run)

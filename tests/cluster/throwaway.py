@@ -106,6 +106,17 @@ class Cluster:
         """Say whether a test has left the GPU node down."""
         return "down" in self.slurm("sinfo", "--noheader", "--nodes=gpu1", "--format=%t")
 
+    def cut_the_power(self, run: Run) -> None:
+        """Set the GPU node down, and kill what runs there for a run: SLURM alone gives processes seconds to end."""
+        self.slurm("scontrol", "update", "nodename=gpu1", "state=down", "reason=test")
+        for process in psutil.process_iter(["cmdline"]):
+            try:
+                mine = any(str(run.directory) in word for word in process.info["cmdline"] or [])
+                if mine and "SLURM_JOB_ID" in process.environ():
+                    process.kill()
+            except psutil.Error:
+                continue
+
     def bring_back_node(self) -> None:
         """Take the GPU node into service again; a node that is down for a moment may come back by itself meanwhile."""
         command = ["scontrol", "update", "nodename=gpu1", "state=resume"]
