@@ -156,7 +156,7 @@ def test_a_killed_job_is_told_from_one_that_runs(tmp_path):
     assert is_stale(elsewhere, elsewhere["time"] + 200)
 
 
-def wait_for(happens, patience: float = 60) -> None:
+def wait_for(happens, patience: float = 300) -> None:
     """Return when something has happened."""
     ends = time.monotonic() + patience
     while not happens():

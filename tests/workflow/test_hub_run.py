@@ -22,7 +22,7 @@ def snakemake(run: Run, hub: str, *arguments: str) -> subprocess.CompletedProces
     env["HF_HOME"] = str(run.directory / "home")
     command = run.command(*arguments)
     return subprocess.run(
-        command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=590, check=False
+        command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=1200, check=False
     )
 
 

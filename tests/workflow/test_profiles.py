@@ -148,7 +148,7 @@ def asked(run: Run, targets: list[str], queued: tuple[str, ...], refused: str | 
         env={**environment(), "PATH": f"{slurm.bin}{os.pathsep}{environment()['PATH']}"},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=900,
         check=False,
     )
     assert done.returncode == 0, done.stderr[-5000:]

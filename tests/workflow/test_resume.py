@@ -11,7 +11,7 @@ from dnatune.status_table import text_of
 from workflow_runs import Run, configuration, kill_group, model, simulate, write_inputs
 
 EPOCHS = 15
-PATIENCE = 240
+PATIENCE = 900
 
 
 def test_a_killed_fold_goes_on_and_gives_the_same_metrics(tmp_path):

@@ -155,7 +155,7 @@ class Run:
         cores = [] if "--profile" in arguments else ["--cores", str(CORES)]
         return [sys.executable, "-m", "snakemake", *arguments, *files, "--configfile", str(path), *cores]
 
-    def snakemake(self, *arguments: str, timeout: float = 600) -> subprocess.CompletedProcess[str]:
+    def snakemake(self, *arguments: str, timeout: float = 1200) -> subprocess.CompletedProcess[str]:
         """Run Snakemake; standard output and error together in ``stdout``."""
         return subprocess.run(
             self.command(*arguments),
