@@ -143,6 +143,10 @@ def _settle_by_task(config: dict[str, Any]) -> None:
     word = f"task: {config['task']}"
     if not kind.classes:
         _refuse_unknowns(config, word)
+    for section in ("sets", "difficulty"):
+        changed = _changed_keys(config, section)
+        if changed and section not in kind.sections:
+            raise UserError(f"Configuration key '{changed[0]}' has no effect with {word}; leave it out.")
     if not kind.labelled:
         config["baselines"]["methods"] = []
         check_experts(config, kind)
@@ -193,10 +197,15 @@ def _check_ranks(columns: dict[str, Any], kind: Task, word: str) -> None:
             )
 
 
+def _changed_keys(config: dict[str, Any], section: str) -> list[str]:
+    """Return the keys of a section that do not have their default."""
+    usual = _complete({}, load_schema()["properties"][section])
+    return [f"{section}.{key}" for key, value in config[section].items() if value != usual[key]]
+
+
 def _refuse_unknowns(config: dict[str, Any], word: str) -> None:
     """Refuse what finds out unknown species where labels are no classes."""
-    usual = _complete({}, load_schema()["properties"]["unknowns"])
-    keys = [f"unknowns.{key}" for key, value in config["unknowns"].items() if value != usual[key]]
+    keys = _changed_keys(config, "unknowns")
     keys += ["data.columns.known"] if config["data"]["columns"]["known"] else []
     if keys:
         raise UserError(

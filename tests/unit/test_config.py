@@ -273,3 +273,22 @@ def test_output_folder_that_cannot_be_written(tmp_path):
         config.check_writable(tmp_path / "file" / "results")
     config.check_writable(tmp_path / "results" / "run")
     assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.parametrize(
+    ("task", "path", "value"),
+    [
+        ("regression", "sets.coverage", 0.8),
+        ("multilabel", "sets.coverage", 0.8),
+        ("token", "difficulty.records", 10),
+        ("binary", "difficulty.min_identity", 0.8),
+    ],
+)
+def test_a_section_that_the_task_does_not_have_is_refused(task, path, value):
+    with pytest.raises(UserError, match=rf"'{path}' has no effect with task: {task}"):
+        config.resolve(changed(path, value, {**MINIMAL, "task": task}))
+    # As it is anyway, and where it has an effect, it may stand there.
+    usual = config.resolve({**MINIMAL, "task": task})
+    section, key = path.split(".")
+    assert config.resolve(changed(path, usual[section][key], {**MINIMAL, "task": task})) == usual
+    assert config.resolve(changed(path, value))[section][key] == value
