@@ -32,9 +32,10 @@ def simulated_sequences(count: int, shortest: int, longest: int, seed: int = 0) 
 
 def in_fresh_process(script: str | Path, *arguments: str) -> dict[str, float]:
     """Run a benchmark's part in its own process with one thread; return the JSON it prints last."""
+    paths = [str(ROOT / "scripts"), str(ROOT / "tests" / "bench"), os.environ.get("PYTHONPATH", "")]
     done = subprocess.run(
         [sys.executable, str(script), *arguments],
-        env={**os.environ, **ONE_THREAD, "PYTHONPATH": f"{ROOT / 'scripts'}:{ROOT / 'tests' / 'bench'}"},
+        env={**os.environ, **ONE_THREAD, "PYTHONPATH": os.pathsep.join(filter(None, paths))},
         capture_output=True,
         text=True,
         check=False,
