@@ -72,7 +72,7 @@ def _power(of: Scores) -> float:
 
 
 def seen_by(name: str | None, scores: Mapping[str, Scores]) -> np.ndarray | None:
-    """Return the evidence (n, 4) of the expert ``name``, which is the engine's."""
+    """Return the evidence (n, 3) of the expert ``name``, which is the engine's."""
     return None if name is None else scores[name].evidence
 
 

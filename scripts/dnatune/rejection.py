@@ -29,7 +29,7 @@ Named = dict[str, np.ndarray]
 
 
 def rejection_scores(p: np.ndarray, evidence: np.ndarray | None) -> Named:
-    """Return each score (n,) that there is; ``p`` calibrated probabilities (n, classes), ``evidence`` (n, 4)."""
+    """Return each score (n,) that there is; ``p`` calibrated probabilities (n, classes), ``evidence`` (n, 3)."""
     found = {"probability": 1 - p.max(axis=1) if len(p) else np.empty(0)}
     if evidence is not None:
         columns = dict(zip(EVIDENCE, evidence.astype(np.float64).T, strict=True))
@@ -94,7 +94,7 @@ def fit(
 def columns(p: np.ndarray, evidence: np.ndarray | None, fitted: dict[str, Any] | None) -> pd.DataFrame:
     """Return the columns of a prediction table: rejection_score and known (yes or no); none where nothing is fitted.
 
-    ``p`` calibrated probabilities (n, classes), ``evidence`` (n, 4), ``fitted`` what ``fit`` gave.
+    ``p`` calibrated probabilities (n, classes), ``evidence`` (n, 3), ``fitted`` what ``fit`` gave.
     """
     found = rejection_scores(p, evidence)
     if not fitted or fitted["score"] not in found or fitted["score"] not in fitted["thresholds"]:

@@ -40,7 +40,7 @@ class SavedEngine:
 
     def scores(self, sequences: list[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
         """Return log probabilities (sequences, classes) before calibration, the number of windows (the most that any
-        language model read, 1 where there is none), and the evidence (sequences, 4) of its ``engine.witness``."""
+        language model read, 1 where there is none), and the evidence (sequences, 3) of its ``engine.witness``."""
         windows, logits, evidence = np.ones(len(sequences), dtype=np.int64), [], None
         for name in self.pool.experts:
             if name in self.models:
@@ -49,7 +49,7 @@ class SavedEngine:
             else:
                 answer = self.baselines[name](sequences)
                 look = self.task.baseline(name).evidence
-                seen = look(answer, np.full(len(answer), -1)) if look else None
+                seen = look(answer) if look else None
             if name == self.witness and seen is not None:
                 evidence = seen
             logits.append(answer)
