@@ -265,16 +265,20 @@ def _sintax(train: Any, labels: np.ndarray, query: Any, classes: int, _: Any, *r
 
 
 def energy_evidence(logits: Logits) -> np.ndarray:
-    """Return evidence (n, 3) of logits that no softmax has been through: their energy alone."""
+    """Return evidence (n, 4) of logits that no softmax has been through: their energy alone."""
     evidence = np.full((len(logits), len(EVIDENCE)), np.nan, dtype=np.float32)
     evidence[:, 0] = logsumexp(logits, axis=1)
     return evidence
 
 
 def identity_evidence(logits: Logits) -> np.ndarray:
-    """Return evidence (n, 3) of the top hit: 1 - identity is the distance to the nearest sequence of a class."""
+    """Return evidence (n, 4) of the top hit: 1 - identity is the distance to the nearest sequence of a class."""
     evidence = np.full((len(logits), len(EVIDENCE)), np.nan, dtype=np.float32)
-    evidence[:, 1] = evidence[:, 2] = 1 - logits.max(axis=1) / 100
+    highest = logits.max(axis=1)
+    evidence[:, 1] = evidence[:, 2] = 1 - highest / 100
+    # Where nothing is similar enough, all classes have the same.
+    hit = highest > logits.min(axis=1)
+    evidence[hit, 3] = logits[hit].argmax(axis=1)
     return evidence
 
 

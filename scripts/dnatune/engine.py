@@ -14,6 +14,7 @@ import numpy as np
 from dnatune.errors import UserError
 from dnatune.pooling import Pool, cross_fit, fit_pool
 from dnatune.rejection import auroc, rejection_scores
+from dnatune.relatives import with_relatives
 from dnatune.scores import EVIDENCE, Scores
 from dnatune.unknown_kinds import HELD_OUT
 
@@ -72,8 +73,8 @@ def _power(of: Scores) -> float:
 
 
 def seen_by(name: str | None, scores: Mapping[str, Scores]) -> np.ndarray | None:
-    """Return the evidence (n, 3) of the expert ``name``, which is the engine's."""
-    return None if name is None else scores[name].evidence
+    """Return the engine's evidence (n, 4): that of the expert ``name``, and the relatives that a top hit has found."""
+    return with_relatives(None if name is None else scores[name].evidence, [of.evidence for of in scores.values()])
 
 
 def agree(scores: Mapping[str, Scores]) -> None:

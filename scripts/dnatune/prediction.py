@@ -75,7 +75,7 @@ class SavedModel:
 
     def scores(self, sequences: list[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
         """Return what ``predict`` calibrates, averaged over windows and views, the number of windows, and the evidence
-        (sequences, 3) that ``scores.EVIDENCE`` names.
+        (sequences, 4) that ``scores.EVIDENCE`` names.
 
         None stands for evidence where the task, or a model of an older version, rejects nothing.
         """

@@ -50,10 +50,10 @@ class Reference:
                 self.vectors, self.class_id = stored["vectors"], stored["class_id"].astype(np.int64)
 
     def evidence(self, read: np.ndarray, outputs: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return scores (n, outputs) and evidence (n, 3) of what ``Reader.read`` gave."""
+        """Return scores (n, outputs) and evidence (n, 4) of what ``Reader.read`` gave."""
         scores, vectors = read[:, :outputs], read[:, outputs + 1 :]
         evidence = np.full((len(read), len(EVIDENCE)), np.nan, dtype=np.float32)
         evidence[:, 0] = read[:, outputs]
         if self.vectors is not None:
-            evidence[:, 1:] = nearest_distances(vectors, self.vectors, self.class_id, scores.argmax(axis=1))
+            evidence[:, 1:3] = nearest_distances(vectors, self.vectors, self.class_id, scores.argmax(axis=1))
         return scores, evidence

@@ -14,6 +14,7 @@ from dnatune import files
 from dnatune.errors import UserError
 from dnatune.pooling import Pool
 from dnatune.prediction import Predictor, SavedModel
+from dnatune.relatives import with_relatives
 from dnatune.saved_experts import load_expert
 from dnatune.tasks import task
 
@@ -40,8 +41,8 @@ class SavedEngine:
 
     def scores(self, sequences: list[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
         """Return log probabilities (sequences, classes) before calibration, the number of windows (the most that any
-        language model read, 1 where there is none), and the evidence (sequences, 3) of its ``engine.witness``."""
-        windows, logits, evidence = np.ones(len(sequences), dtype=np.int64), [], None
+        language model read, 1 where there is none), and the evidence (sequences, 4), see ``engine.seen_by``."""
+        windows, logits, evidence = np.ones(len(sequences), dtype=np.int64), [], {}
         for name in self.pool.experts:
             if name in self.models:
                 answer, read, seen = self.models[name].scores(sequences)
@@ -50,10 +51,10 @@ class SavedEngine:
                 answer = self.baselines[name](sequences)
                 look = self.task.baseline(name).evidence
                 seen = look(answer) if look else None
-            if name == self.witness and seen is not None:
-                evidence = seen
             logits.append(answer)
-        return self.pool.log_probabilities(logits), windows, evidence
+            evidence[name] = seen
+        combined = with_relatives(evidence.get(self.witness), list(evidence.values()))
+        return self.pool.log_probabilities(logits), windows, combined
 
     def predict(self, sequences: list[str]) -> tuple[np.ndarray, np.ndarray]:
         """Return calibrated probabilities (sequences, classes) and the number of windows (sequences,)."""

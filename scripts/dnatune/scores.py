@@ -21,8 +21,8 @@ from dnatune.per_base import PerBase
 BLOCK_CELLS = 4_000_000
 
 # The log of the sum of the exponentials of the logits; the cosine distance (0 to 2) to the nearest training sequence
-# of the predicted class and of any class.
-EVIDENCE = ("energy", "distance", "nearest")
+# of the predicted class and of any class; the id of the class whose sequence is the best hit (see ``relatives``).
+EVIDENCE = ("energy", "distance", "nearest", "relative")
 OPTIONAL = ("counts", "kind", "evidence")
 
 
@@ -37,7 +37,7 @@ class Scores:
     (n,) says how many, and ``label`` and ``logits`` have a row per base, record after record.
 
     For classes, where there are any: ``kind`` text (n,) says why a record of the role unknown is none of the trained
-    classes (see ``unknown_kinds``), empty for others; ``evidence`` float32 (n, 3) is what the model saw
+    classes (see ``unknown_kinds``), empty for others; ``evidence`` float32 (n, 4) is what the model saw
     besides its logits, in the columns ``EVIDENCE``, NaN where a model has none.
     """
 

@@ -114,7 +114,7 @@ def distinct(table: TokenTable, records: np.ndarray, labels: np.ndarray) -> np.n
 
 
 def scores_with_evidence(reader: Reader, fold: FoldData, distances: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Return the scores (n, classes) of a fold's rows ``scored`` and their evidence (n, 3), see ``scores.EVIDENCE``.
+    """Return the scores (n, classes) of a fold's rows ``scored`` and their evidence (n, 4), see ``scores.EVIDENCE``.
 
     Distances are to the fold's training records, which are read once more for it; without ``distances``, or where
     there is no pooled vector, they are NaN.
@@ -126,5 +126,5 @@ def scores_with_evidence(reader: Reader, fold: FoldData, distances: bool) -> tup
     vectors = read[:, reader.outputs + 1 :]
     if distances and vectors.shape[1]:
         train = distinct(reader.inputs.table, fold.train, fold.labels[fold.train])
-        evidence[:, 1:] = nearest_distances(vectors, reader.vectors(train), fold.labels[train], scores.argmax(axis=1))
+        evidence[:, 1:3] = nearest_distances(vectors, reader.vectors(train), fold.labels[train], scores.argmax(axis=1))
     return scores, evidence

@@ -265,7 +265,7 @@ def test_what_is_not_known_is_named_above_the_species_only():
     p = np.array([SURE, SURE, GENUS_ONLY, [0.9, 0.02, 0.02, 0.02, 0.02, 0.02]])
     table, calibrator = named(p)
     calibrator["rejection"] = {"score": "energy", "thresholds": {"energy": -5.0}}
-    evidence = np.full((4, 3), np.nan, np.float32)
+    evidence = np.full((4, 4), np.nan, np.float32)
     evidence[:, 0] = [9, 1, 1, 1]  # all but the first are strange
     tree = calibrator["ranks"] = {**calibrator["ranks"], "threshold": 0.93}
     fresh = TASK.judging.predictions(p, np.ones(4), list(LINEAGES), calibrator, 2)

@@ -33,7 +33,7 @@ def drawn(n: int, kind: str = "", shift: float = 4.0, seed: int = 0) -> Scores:
     if not kind:
         logits[np.arange(n), labels] += shift
     near = rng.gamma(2, 0.02, n) + (0.1 if kind else 0)
-    evidence = np.column_stack([logsumexp(logits, axis=1), near, near]).astype(np.float32)
+    evidence = np.column_stack([logsumexp(logits, axis=1), near, near, np.full(n, np.nan)]).astype(np.float32)
     role = "unknown" if kind else "validation"
     ids = np.array([f"{kind}{seed}_{i}" for i in range(n)])
     own = np.full(n, -1) if kind else labels
@@ -172,7 +172,7 @@ def test_scores_keep_kind_and_evidence(tmp_path):
 def test_held_out_species_choose_the_score_but_not_the_threshold():
     scores, strange = drawn(300), drawn(100, "held_out", seed=5)
     # To the distances they look like known ones; their energy gives them away.
-    evidence = np.tile(np.float32([-9, 0, 0]), (100, 1))
+    evidence = np.tile(np.float32([-9, 0, 0, np.nan]), (100, 1))
     plain = TASK.judging.calibrate(scores, SETTINGS)["rejection"]
     fitted = TASK.judging.calibrate(scores, SETTINGS, replace(strange, evidence=evidence))["rejection"]
     assert (plain["score"], plain["power"]) == ("distance", {})

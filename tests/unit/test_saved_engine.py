@@ -147,7 +147,7 @@ def test_the_pool_is_fitted_on_the_validation_records_of_all_folds_and_calibrate
             table = rng.normal(size=(30, 4)).astype(np.float32)
             table[np.arange(30), labels] += strength
             kind = np.where(np.arange(30) < 27, "", "held_out")
-            evidence = np.full((30, 3), np.nan if name == "a" else start, np.float32)
+            evidence = np.full((30, 4), np.nan if name == "a" else start, np.float32)
             groups = np.arange(start, start + 30)
             scores[name] = Scores(np.arange(30).astype(str), role, labels, table, groups, None, kind, evidence)
         return scores
@@ -188,7 +188,7 @@ def strange(energy, distance, kind=""):
     """Scores of 20 validation records and 10 of ``kind``, with the shift of their evidence, NaN for none."""
     rng = np.random.default_rng(3)
     kinds, unknown = np.array([""] * 20 + [kind] * 10), np.array([False] * 20 + [True] * 10)
-    evidence = np.full((30, 3), np.nan, np.float32)
+    evidence = np.full((30, 4), np.nan, np.float32)
     evidence[:, 0] = rng.normal(size=30) - energy * unknown
     evidence[:, 1] = evidence[:, 2] = rng.normal(size=30) + distance * unknown
     role = np.where(unknown, "unknown", "validation")

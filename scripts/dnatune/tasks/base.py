@@ -325,7 +325,7 @@ class Judging(Part):
     def with_evidence(
         self, table: pd.DataFrame, predicted: np.ndarray, evidence: np.ndarray | None, calibrator: dict[str, Any]
     ) -> pd.DataFrame:
-        """Return a prediction table with what the ``evidence`` (n, 3) says besides (see ``scores.EVIDENCE``)."""
+        """Return a prediction table with what the ``evidence`` (n, 4) says besides (see ``scores.EVIDENCE``)."""
         return table
 
     def prediction_tables(

@@ -12,6 +12,7 @@ import pandas as pd
 from dnatune import calibration, prediction_sets, rank_calibration, rejection
 from dnatune.evaluation import Evaluation, evaluate_fold
 from dnatune.rank_predictions import qiime_table, rank_columns, without_label
+from dnatune.relatives import relatives_of_rejected
 from dnatune.scores import Scores
 from dnatune.tasks.base import EvaluationSettings, Judging
 
@@ -79,10 +80,13 @@ class ClassJudging(Judging):
     def with_evidence(
         self, table: pd.DataFrame, predicted: np.ndarray, evidence: np.ndarray | None, calibrator: dict[str, Any]
     ) -> pd.DataFrame:
-        """Add rejection_score and known; what is not known gets no name at the rank of the labels."""
+        """Add rejection_score and known; what is not known gets no name at the rank of the labels, and above it the
+        taxa of its closest relative."""
         said = rejection.columns(predicted, evidence, calibrator.get("rejection"))
         if "known" in said and "ranks" in calibrator:
-            table = without_label(table, calibrator["ranks"], (said["known"] == "no").to_numpy())
+            unknown = (said["known"] == "no").to_numpy()
+            relatives = relatives_of_rejected(predicted, evidence, calibrator["rejection"])
+            table = without_label(table, calibrator["ranks"], predicted, unknown, relatives)
         return table.join(said)
 
     def predictions(
