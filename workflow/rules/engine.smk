@@ -54,7 +54,7 @@ rule package_engine:
         mem_mb=lambda wildcards, attempt: 4000 * attempt,
         runtime=lambda wildcards, attempt: 120 * attempt,
     params:
-        **JUDGING,
+        **{**JUDGING, "calibration": CALIBRATION["engines"]},
         name="{engine}",
         experts=EXPERTS,
         settings=lambda wildcards: {name: config["baselines"].get(name, {}) for name in EXPERTS},
