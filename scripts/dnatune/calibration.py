@@ -57,7 +57,8 @@ def fit(
 
     ``logits`` (n, classes), ``labels`` (n,). ``auto`` takes the method with the lowest log loss (nats) in
     cross-validation within these records, the simpler one in a tie, and lists all under ``candidates``;
-    ``auto_simple`` chooses among the two simplest. Records of one of the ``groups`` (n,) (identical sequences, clusters) are fitted or judged together.
+    ``auto_simple`` chooses among the two simplest. Records of one of the ``groups`` (n,) (identical sequences,
+    clusters) are fitted or judged together.
     A part too small for the method asked for is said under ``note``, and what is used instead under
     ``method``. Raises ``ValueError`` for an unknown method or labels that are not class ids.
     """

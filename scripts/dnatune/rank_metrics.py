@@ -13,6 +13,7 @@ import pandas as pd
 
 from dnatune.metrics import evaluate, tidy, top_choices
 from dnatune.relatives import choices_at
+from dnatune.unknown_kinds import masks_of_kinds
 
 if TYPE_CHECKING:
     from dnatune.scores import Scores
@@ -80,24 +81,38 @@ def unknown_figures(
     ``probabilities`` (n, labels) are calibrated, ``relatives`` (n,) as in ``relatives.relatives_of_rejected``.
     At each higher rank ``records``: those whose true taxon was trained, and of these ``accuracy``, ``named`` and
     ``named_right``. At the label's own rank nothing can be right: ``records``, and ``named``, which ought to be 0.
+    The class is one of ``unknown_kinds``, and ``all`` of them together.
     """
-    taxonomy, found = settings.taxonomy, {}
-    if taxonomy is None or not len(unknown.id):
-        return tidy({}).assign(split="unknown", stage="calibrated")
-    lines = [taxonomy.unknown.get(str(name), [None] * len(taxonomy.taxa)) for name in unknown.id]
-    for rank, p in enumerate(taxonomy.roll_up(probabilities)):
-        name, truth = taxonomy.ranks[rank], np.full(len(lines), -1)
-        if rank:
-            number = {taxon: i for i, taxon in enumerate(taxonomy.taxa[rank - 1]) if taxon is not None}
-            truth = np.array([number.get(line[rank - 1], -1) for line in lines])
+    taxonomy, tables = settings.taxonomy, [tidy({})]
+    masks = masks_of_kinds(unknown) if taxonomy is not None else {}
+    for rank, p in enumerate(taxonomy.roll_up(probabilities) if masks else []):
+        truth = _true_taxa(unknown.id, rank, settings)
         best, top = choices_at(taxonomy, rank, p, relatives) if rank else top_choices(p)
-        rows = np.flatnonzero(truth >= 0) if rank else np.arange(len(lines))
-        values = {"records": len(rows)}
-        if len(rows):
-            values |= _named(best[rows], top[rows], truth[rows], settings.rank_threshold)
-        if len(rows) and rank:
-            values["accuracy"] = float(np.mean(best[rows] == truth[rows]))
-        elif not rank:
-            values.pop("named_right", None)
-        found |= {at(metric, name): value for metric, value in values.items()}
-    return tidy(found).assign(split="unknown", stage="calibrated")
+        for kind, mask in masks.items():
+            rows = np.flatnonzero(mask & (truth >= 0)) if rank else np.flatnonzero(mask)
+            values = {"records": len(rows), **_named(best[rows], top[rows], truth[rows], settings.rank_threshold)}
+            if len(rows) and rank:
+                values["accuracy"] = float(np.mean(best[rows] == truth[rows]))
+            elif not rank:
+                values.pop("named_right", None)
+            named = {at(metric, taxonomy.ranks[rank]): value for metric, value in values.items()}
+            tables.append(tidy(named).assign(**{"class": kind}))
+    return pd.concat(tables, ignore_index=True).assign(split="unknown", stage="calibrated")
+
+
+def _true_taxa(ids: np.ndarray, rank: int, settings: EvaluationSettings) -> np.ndarray:
+    """Return the number of each record's own taxon (n,) at a rank, -1 where that was not trained, as no label was."""
+    if not rank:
+        return np.full(len(ids), -1)
+    taxonomy = settings.taxonomy
+    number = {taxon: i for i, taxon in enumerate(taxonomy.taxa[rank - 1]) if taxon is not None}
+    members = taxonomy.of_label[rank]
+    # A genus whose only species is held out was not trained either.
+    trained = members if settings.trained is None else members[settings.trained > 0]
+    found = np.full(len(ids), -1)
+    for row, name in enumerate(ids.tolist()):
+        if name in settings.held_out:
+            found[row] = members[settings.held_out[name]]
+        elif name in taxonomy.unknown:
+            found[row] = number.get(taxonomy.unknown[name][rank - 1], -1)
+    return np.where(np.isin(found, trained), found, -1)

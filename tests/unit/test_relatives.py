@@ -91,6 +91,28 @@ def test_figures_of_unknown_records_ask_the_relatives():
     assert values["accuracy@family"] == 1 and values["rejected"] == 0.75
 
 
+def test_held_out_species_are_asked_for_a_genus_that_the_fold_has_trained():
+    logits = np.log(np.float32([[0.1, 0.7, 0.1, 0.1], [0.1, 0.1, 0.1, 0.7], [0.1, 0.1, 0.7, 0.1]]))
+    ids = np.array(["h1", "h2", "r1"])
+    kind = np.array(["held_out", "held_out", "rare"])
+    known = Scores(np.array(["k"]), np.array(["validation"]), np.zeros(1, int), logits[:1], kind=np.array([""]))
+    tested = Scores(np.array(["t"]), np.array(["test"]), np.ones(1, int), logits[:1], kind=np.array([""]))
+    strange = Scores(ids, np.repeat("unknown", 3), np.full(3, -1), logits, kind=kind)
+    settings = EvaluationSettings(
+        "none",
+        taxonomy=tree({"r1": "B new"}, {"B new": ["B", "F"]}),
+        trained=np.array([0, 5, 5, 0]),  # A a and C a are held out: genus A has A b left, genus C has nothing
+        held_out={"h1": 0, "h2": 3},
+    )
+    rows = evaluate_fold(Scores.joined([known, tested, strange]), NAMES, "m", 0, TASK, settings).metrics
+    rows = rows[(rows["split"] == "unknown") & rows["metric"].isin(["records@genus", "accuracy@genus"])]
+    assert dict(zip(zip(rows["metric"], rows["class"], strict=True), rows["value"], strict=True)) == {
+        ("records@genus", "held_out"): 1, ("accuracy@genus", "held_out"): 1,
+        ("records@genus", "rare"): 1, ("accuracy@genus", "rare"): 1,
+        ("records@genus", "all"): 2, ("accuracy@genus", "all"): 1,
+    }  # fmt: skip
+
+
 def test_a_top_hit_finds_relatives_and_the_engine_takes_them_to_its_witness():
     look = METHODS["vsearch_top_hit"].evidence
     hits = look(np.float32([[69, 97, 80], [69, 69, 69]]))
