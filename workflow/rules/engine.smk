@@ -4,6 +4,7 @@
 rule combine:
     input:
         scores=lambda wildcards: expert_files("scores.npz", [wildcards.fold]),
+        label_map="<results>/labels/label_map.json",
     output:
         scores="<results>/engines/{engine}/fold_{fold}/scores.npz",
         run="<results>/engines/{engine}/fold_{fold}/run.json",

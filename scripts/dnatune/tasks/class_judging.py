@@ -21,7 +21,8 @@ def rank_steps(settings: EvaluationSettings) -> Callable[[np.ndarray, np.ndarray
     """Return what fits the calibration of all ranks to probabilities (n, classes) and labels (n,), if there are any."""
     if settings.taxonomy is None:
         return None
-    adjust = settings.calibration != "none"
+    # An engine has members that are calibrated by rank.
+    adjust = settings.calibration not in ("none", "auto_simple")
     return lambda p, labels: rank_calibration.fit(settings.taxonomy, p, labels, settings.rank_threshold, adjust=adjust)
 
 
