@@ -1,6 +1,7 @@
 """Pool the experts' scores of one fold.
 
-input: scores (one file per expert); params: name, experts, fold, folds (of cross-fitting), seed; output: scores, run.
+input: scores (one file per expert), label_map; params: name, experts, fold, folds (of cross-fitting), seed; output:
+scores, run.
 """
 
 import platform
@@ -11,15 +12,17 @@ import numpy as np
 import scipy
 
 from dnatune.engine import combine
-from dnatune.files import write_json
+from dnatune.files import read_json, write_json
 from dnatune.job import job
 from dnatune.scores import Scores
+from dnatune.taxonomy import Taxonomy
 
 with job(snakemake) as log:
     began = time.monotonic()
     params = snakemake.params
     experts = {name: Scores.load(path) for name, path in zip(params.experts, snakemake.input.scores, strict=True)}
-    scores, about = combine(experts, params.name, params.seed, params.folds)
+    taxonomy = Taxonomy.of(read_json(snakemake.input.label_map))
+    scores, about = combine(experts, params.name, params.seed, params.folds, taxonomy)
     scores.save(snakemake.output.scores)
     run = {"model": params.name, "fold": params.fold, "seconds": time.monotonic() - began}
     run["peak_memory_mib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

@@ -19,8 +19,9 @@ with job(snakemake) as log:
     # Files stand fold after fold, in each the experts in their order.
     of_folds = [given.scores[start : start + len(names)] for start in range(0, len(given.scores), len(names))]
     scores = [dict(zip(names, map(Scores.load, paths), strict=True)) for paths in of_folds]
-    pool, validation, held_out = final_pool(scores, params.name, params.seed, params.calibration["cv_folds"])
-    calibrator = kind.judging.calibrate(validation, judging_settings(params, given.label_map), held_out)
+    judging = judging_settings(params, given.label_map)
+    fitted = final_pool(scores, params.name, params.seed, judging.cv_folds, judging.taxonomy)
+    calibrator = kind.judging.calibrate(fitted.validation, judging, fitted.held_out)
     models = {Path(folder).name: Path(folder) for folder in given.models}
     settings = {
         name: settled_settings([files.read_json(path) for path in given.expert_runs[place :: len(names)]], given_to)
@@ -35,6 +36,6 @@ with job(snakemake) as log:
         partial.mkdir(parents=True)
         engine = Engine(params.name, models, settings, params.seed, final_witness(scores))
         sequences = load_sequences(given.records, data.known)
-        write_engine(engine, pool, data, sequences, calibrator, kind, params.task, partial)
-        (partial / "README.md").write_text(card(pool, params.name, metrics, runs, calibrator), "utf-8")
+        write_engine(engine, fitted, data, sequences, calibrator, kind, params.task, partial)
+        (partial / "README.md").write_text(card(fitted.pool, params.name, metrics, runs, calibrator), "utf-8")
     log.info("%s saved in %s (calibration: %s)", params.name, snakemake.output.folder, calibrator["method"])

@@ -52,7 +52,7 @@ with job(snakemake) as log:
     )
     scores = fold_scores(data, logits)
     if kind.classes and method.evidence:
-        scores = replace(scores, evidence=method.evidence(logits, scores.label))
+        scores = replace(scores, evidence=method.evidence(logits))
     scores.save(snakemake.output.scores)
     # vsearch is a child process: the larger of the two peaks is what the job needs at least.
     usages = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))

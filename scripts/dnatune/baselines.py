@@ -32,14 +32,13 @@ DENSE_BYTES = 1 << 30
 class Method:
     """``logits(train, labels, query, classes, settings, seed, threads)``; ``reads`` names the record column
     that ``train`` and ``query`` come from, ``defaults`` its settings, ``grid`` the settings tried where it is tuned.
-    ``evidence(logits, own)`` gives ``scores.EVIDENCE`` where it costs nothing; ``own`` are class ids, -1 for an
-    unknown."""
+    ``evidence(logits)`` gives ``scores.EVIDENCE`` where it costs nothing."""
 
     logits: Callable[..., Logits]
     reads: str
     defaults: Mapping[str, Any]
     grid: Mapping[str, Sequence[Any]] = field(default_factory=dict)
-    evidence: Callable[[Logits, np.ndarray], np.ndarray] | None = None
+    evidence: Callable[[Logits], np.ndarray] | None = None
 
 
 def baseline_logits(
@@ -265,20 +264,21 @@ def _sintax(train: Any, labels: np.ndarray, query: Any, classes: int, _: Any, *r
     return sintax_logits(train, labels, query, classes, *rest)
 
 
-def energy_evidence(logits: Logits, own: np.ndarray) -> np.ndarray:
+def energy_evidence(logits: Logits) -> np.ndarray:
     """Return evidence (n, 4) of logits that no softmax has been through: their energy alone."""
     evidence = np.full((len(logits), len(EVIDENCE)), np.nan, dtype=np.float32)
     evidence[:, 0] = logsumexp(logits, axis=1)
     return evidence
 
 
-def identity_evidence(logits: Logits, own: np.ndarray) -> np.ndarray:
+def identity_evidence(logits: Logits) -> np.ndarray:
     """Return evidence (n, 4) of the top hit: 1 - identity is the distance to the nearest sequence of a class."""
     evidence = np.full((len(logits), len(EVIDENCE)), np.nan, dtype=np.float32)
-    evidence[:, 1] = evidence[:, 2] = 1 - logits.max(axis=1) / 100
-    others, rows = logits.copy(), np.flatnonzero(own >= 0)
-    others[rows, own[rows]] = -np.inf
-    evidence[:, 3] = 1 - others.max(axis=1) / 100
+    highest = logits.max(axis=1)
+    evidence[:, 1] = evidence[:, 2] = 1 - highest / 100
+    # Where nothing is similar enough, all classes have the same.
+    hit = highest > logits.min(axis=1)
+    evidence[hit, 3] = logits[hit].argmax(axis=1)
     return evidence
 
 

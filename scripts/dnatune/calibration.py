@@ -53,25 +53,26 @@ def fit(
     folds: int = 5,
     groups: np.ndarray | None = None,
 ) -> Calibrator:
-    """Fit one of ``none``, ``temperature``, ``platt``, ``isotonic`` or ``auto`` on validation logits.
+    """Fit one of ``none``, ``temperature``, ``platt``, ``isotonic`` or of ``AUTO`` on validation logits.
 
     ``logits`` (n, classes), ``labels`` (n,). ``auto`` takes the method with the lowest log loss (nats) in
     cross-validation within these records, the simpler one in a tie, and lists all under ``candidates``;
-    records of one of the ``groups`` (n,) (identical sequences, clusters) are fitted or judged together.
+    ``auto_simple`` chooses among the two simplest. Records of one of the ``groups`` (n,) (identical sequences,
+    clusters) are fitted or judged together.
     A part too small for the method asked for is said under ``note``, and what is used instead under
     ``method``. Raises ``ValueError`` for an unknown method or labels that are not class ids.
     """
-    if method != "auto" and method not in METHODS:
-        raise ValueError(f"calibration method '{method}' is not one of auto, {', '.join(METHODS)}")
+    if method not in AUTO and method not in METHODS:
+        raise ValueError(f"calibration method '{method}' is not one of {', '.join([*AUTO, *METHODS])}")
     labels = np.asarray(labels, dtype=np.int64)
     if len(labels) and labels.min() < 0:
         raise ValueError("calibration needs records of trained classes only")
     calibrator: Calibrator = {"method": method, "asked": method, "records": len(labels), "candidates": {}}
     notes = []
-    if method == "auto":
-        allowed = list(METHODS)
-        if len(labels) < SMALL_VALIDATION:
-            allowed = ["none", "temperature"]
+    if method in AUTO:
+        allowed = AUTO[method]
+        if len(labels) < SMALL_VALIDATION and allowed != AUTO["auto_simple"]:
+            allowed = AUTO["auto_simple"]
             notes.append(
                 f"{len(labels)} validation records are fewer than {SMALL_VALIDATION}, "
                 "so only none and temperature were compared"
@@ -300,3 +301,6 @@ METHODS: dict[str, Method] = {
         lambda parameters, logits: _apply_curves(parameters, logits, lambda c, x: np.interp(x, c[0], c[1])),
     ),
 }
+
+# What is compared. An engine has fitted temperatures and weights already, and curves on top of these fit its noise.
+AUTO: dict[str, list[str]] = {"auto": list(METHODS), "auto_simple": ["none", "temperature"]}

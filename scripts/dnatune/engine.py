@@ -6,21 +6,27 @@ Takes the experts' ``scores.npz`` of the fold; gives the engine's, and the numbe
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from dnatune.errors import UserError
 from dnatune.pooling import Pool, cross_fit, fit_pool
+from dnatune.rank_experts import members_of, with_ranks
 from dnatune.rejection import auroc, rejection_scores
+from dnatune.relatives import with_relatives
 from dnatune.scores import EVIDENCE, Scores
+from dnatune.taxonomy import Taxonomy
 from dnatune.unknown_kinds import HELD_OUT
 
 
-def combine(scores: Mapping[str, Scores], name: str, seed: int, folds: int) -> tuple[Scores, dict[str, Any]]:
+def combine(
+    scores: Mapping[str, Scores], name: str, seed: int, folds: int, taxonomy: Taxonomy | None = None
+) -> tuple[Scores, dict[str, Any]]:
     """Return the engine's scores (log probabilities), rows as the experts', and what stands in its ``run.json``.
 
+    With a ``taxonomy`` each expert is asked by rank too (see ``rank_experts``).
     Weights and temperatures are fitted on the validation part. They give the scores of test and unknown records;
     each validation record gets its score from a fit on the other groups (``cross_fit``, ``folds`` parts), so
     that what is fitted on validation scores afterwards, calibration above all, is as honest as for an expert.
@@ -28,15 +34,16 @@ def combine(scores: Mapping[str, Scores], name: str, seed: int, folds: int) -> t
     """
     agree(scores)
     first = next(iter(scores.values()))
-    logits = [of.logits for of in scores.values()]
     validation = np.flatnonzero(first.role == "validation")
     labels, groups = first.label[validation], first.group[validation]
-    judged = [table[validation] for table in logits]
-    pool = fit_pool(list(scores), judged, labels, groups)
-    crossed = cross_fit(list(scores), judged, labels, groups, seed, folds, name)
-    pooled = pool.log_probabilities(logits)
+    asked = {expert: of.logits for expert, of in scores.items()}
+    members, by_rank = with_ranks(taxonomy, asked, validation, labels, groups, seed, folds)
+    judged = [table[validation] for table in members.values()]
+    pool = fit_pool(list(members), judged, labels, groups)
+    crossed = cross_fit(list(members), judged, labels, groups, seed, folds, name)
+    pooled = pool.log_probabilities(list(members.values()))
     pooled[validation] = crossed.log_probabilities
-    about = {"pool": pool.to_json(), "validation_log_loss": crossed.losses}
+    about = {"pool": pool.to_json(), "by_rank": by_rank, "validation_log_loss": crossed.losses}
     return replace(first, logits=pooled, evidence=seen_by(witness(scores), scores)), about
 
 
@@ -72,8 +79,8 @@ def _power(of: Scores) -> float:
 
 
 def seen_by(name: str | None, scores: Mapping[str, Scores]) -> np.ndarray | None:
-    """Return the evidence (n, 4) of the expert ``name``, which is the engine's."""
-    return None if name is None else scores[name].evidence
+    """Return the engine's evidence (n, 4): that of the expert ``name``, and the relatives that a top hit has found."""
+    return with_relatives(None if name is None else scores[name].evidence, [of.evidence for of in scores.values()])
 
 
 def agree(scores: Mapping[str, Scores]) -> None:
@@ -90,9 +97,21 @@ def agree(scores: Mapping[str, Scores]) -> None:
             )
 
 
-def final_pool(scores: Sequence[Mapping[str, Scores]], name: str, seed: int, folds: int) -> tuple[Pool, Scores, Scores]:
-    """Return the pool of the saved engine, the validation scores that its calibration is fitted on, and the scores of
-    the records of species held out on purpose, none as a rule.
+@dataclass(frozen=True)
+class FinalPool:
+    """The ``pool`` of a saved engine with its steps ``by_rank``, the ``validation`` scores that its calibration is
+    fitted on, and the scores of the records of species ``held_out`` on purpose, none as a rule."""
+
+    pool: Pool
+    by_rank: dict[str, dict[str, Any]]
+    validation: Scores
+    held_out: Scores
+
+
+def final_pool(
+    scores: Sequence[Mapping[str, Scores]], name: str, seed: int, folds: int, taxonomy: Taxonomy | None = None
+) -> FinalPool:
+    """Fit the pool of the saved engine.
 
     ``scores`` are those of each fold. The saved experts, trained on all data, have no validation part; the folds'
     experts stand in for them, as they do for the calibration of a saved model. A record may be a validation record of
@@ -101,15 +120,19 @@ def final_pool(scores: Sequence[Mapping[str, Scores]], name: str, seed: int, fol
     joined = {expert: Scores.joined([of_fold[expert].part("validation") for of_fold in scores]) for expert in scores[0]}
     agree(joined)
     first = next(iter(joined.values()))
-    logits = [of.logits for of in joined.values()]
-    pool = fit_pool(list(joined), logits, first.label, first.group)
-    crossed = cross_fit(list(joined), logits, first.label, first.group, seed, folds, name)
+    asked = {expert: of.logits for expert, of in joined.items()}
+    rows = np.arange(len(first.id))
+    members, by_rank = with_ranks(taxonomy, asked, rows, first.label, first.group, seed, folds)
+    judged = list(members.values())
+    pool = fit_pool(list(members), judged, first.label, first.group)
+    crossed = cross_fit(list(members), judged, first.label, first.group, seed, folds, name)
     chosen = final_witness(scores)
     validation = replace(first, logits=crossed.log_probabilities, evidence=seen_by(chosen, joined))
     held_out = {expert: Scores.joined([of_fold[expert].of_kind(HELD_OUT) for of_fold in scores]) for expert in joined}
-    logits = pool.log_probabilities([of.logits for of in held_out.values()])
-    strange = replace(next(iter(held_out.values())), logits=logits, evidence=seen_by(chosen, held_out))
-    return pool, validation, strange
+    strange = members_of(taxonomy, by_rank, {expert: of.logits for expert, of in held_out.items()})
+    logits = pool.log_probabilities([strange[member] for member in pool.experts])
+    unknown = replace(next(iter(held_out.values())), logits=logits, evidence=seen_by(chosen, held_out))
+    return FinalPool(pool, by_rank, validation, unknown)
 
 
 def final_witness(scores: Sequence[Mapping[str, Scores]]) -> str | None:

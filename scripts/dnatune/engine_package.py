@@ -16,9 +16,10 @@ from typing import Any
 import pandas as pd
 
 from dnatune import files
-from dnatune.engine import validation_losses
+from dnatune.engine import FinalPool, validation_losses
 from dnatune.fold_data import FoldData
 from dnatune.pooling import PRODUCT, Pool
+from dnatune.rank_experts import expert_of
 from dnatune.saved_experts import save_expert
 from dnatune.tasks import Task
 from dnatune.tasks.base import CLASS_METRICS
@@ -45,7 +46,7 @@ def settled_settings(runs: Sequence[Mapping[str, Any]], given: Mapping[str, Any]
 
 def write_engine(
     engine: Engine,
-    pool: Pool,
+    fitted: FinalPool,
     data: FoldData,
     sequences: Sequence[str],
     calibrator: dict[str, Any],
@@ -55,8 +56,8 @@ def write_engine(
 ) -> None:
     """Write everything but the card into ``folder``. ``sequences`` are those of ``data.known``, all known records;
     ``named`` is what ``tasks.task`` is called with."""
-    labels = data.labels[data.known]
-    for name in pool.experts:
+    labels, experts = data.labels[data.known], dict.fromkeys(map(expert_of, fitted.pool.experts))
+    for name in experts:
         if name in engine.models:
             link_folder(engine.models[name], folder / name)
             continue
@@ -66,8 +67,9 @@ def write_engine(
         "name": engine.name,
         "task": dict(named),
         "classes": data.classes,
-        "models": [name for name in pool.experts if name in engine.models],
-        "pool": pool.to_json(),
+        "models": [name for name in experts if name in engine.models],
+        "pool": fitted.pool.to_json(),
+        "by_rank": fitted.by_rank,
         "witness": engine.witness,
         "versions": installed_versions(),
     }
@@ -97,7 +99,7 @@ def card(pool: Pool, name: str, metrics: pd.DataFrame, runs: Sequence[Mapping[st
     return CARD.format(
         name=name,
         experts="\n".join(
-            f"| `{member}/` | {weight:.3f} | {temperature:.2f} | {_number(losses.get(member))} |"
+            f"| {_folder(member)} | {weight:.3f} | {temperature:.2f} | {_number(losses.get(member))} |"
             for member, weight, temperature in zip(pool.members, pool.weights, pool.temperatures, strict=True)
             if member != PRODUCT
         ),
@@ -110,6 +112,11 @@ def card(pool: Pool, name: str, metrics: pd.DataFrame, runs: Sequence[Mapping[st
     )
 
 
+def _folder(member: str) -> str:
+    expert = expert_of(member)
+    return f"`{expert}/`{member.removeprefix(expert)}"
+
+
 def _number(value: float | None) -> str:
     return "-" if value is None or pd.isna(value) else f"{value:.4f}"
 
@@ -119,7 +126,7 @@ CARD = """# {name}
 Several experts asked together. The probability of a name is a weighted mean of what each expert says, after its
 temperature has made it more or less sure of itself, and of their product (weight {product:.3f}), which is high where
 all agree. Weights and temperatures were fitted on validation records ({groups} groups), with a prior that leans on the
-best single expert where there are few.
+best single expert where there are few. "By rank" is the same expert with a temperature for each rank of the taxonomy.
 
 | expert | weight | temperature | log loss alone, on validation |
 |---|---|---|---|

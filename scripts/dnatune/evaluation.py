@@ -26,6 +26,7 @@ from dnatune.metrics import (
 )
 from dnatune.rank_metrics import mistakes, rank_figures, unknown_figures
 from dnatune.rejection_figures import evaluate_rejection
+from dnatune.relatives import relatives_of_rejected
 from dnatune.scores import Scores, probabilities
 from dnatune.tasks.base import EvaluationSettings, Task
 from dnatune.unknown_kinds import HELD_OUT
@@ -88,9 +89,11 @@ def evaluate_fold(
             curves["set_asked"] = np.array(settings.set_coverage)
             tables.append(table.assign(split="test", stage=stage))
         del p
-    tables.append(
-        unknown_figures(scores.part("unknown"), lambda logits: task.judging.calibrated(calibrator, logits), settings)
-    )
+    unknown = scores.part("unknown")
+    p = task.judging.calibrated(calibrator, unknown.logits)
+    relatives = relatives_of_rejected(p, unknown.evidence, calibrator.get("rejection"))
+    tables.append(unknown_figures(unknown, p, relatives, settings))
+    del p
     rows, more = evaluate_rejection(scores, calibrator, task.judging.calibrated)
     tables.append(rows)
     curves |= more

@@ -113,10 +113,12 @@ def load_fold(records: str | Path, folds: str | Path, label_map: str | Path, fol
     return FoldData(ids=ids, labels=labels, classes=classes, groups=groups, unknown=unknown, kinds=kinds, **parts)
 
 
-def trained_records(records: str | Path, folds: str | Path, label_map: str | Path, fold: int, task: Task) -> np.ndarray:
-    """Return how many records of each class (classes,) a fold is trained on, for a task of classes."""
-    data = load_fold(records, folds, label_map, fold, task)
-    return np.bincount(data.labels[data.train], minlength=len(data.classes))
+def trained_and_held_out(data: FoldData) -> dict[str, Any]:
+    """Return of a fold, for a task of classes, how many records of each class (classes,) are ``trained``, and the class
+    ids of those ``held_out`` by id."""
+    trained = np.bincount(data.labels[data.train], minlength=len(data.classes))
+    held_out = dict(zip(data.ids[data.held_out].tolist(), data.labels[data.held_out].tolist(), strict=True))
+    return {"trained": trained, "held_out": held_out}
 
 
 def class_names(label_map: str | Path) -> list[str]:

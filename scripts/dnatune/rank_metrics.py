@@ -6,13 +6,14 @@ Takes probabilities of labels (n, labels) and a ``Taxonomy``; gives rows for met
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from dnatune.metrics import evaluate, tidy, top_choices
+from dnatune.relatives import choices_at
+from dnatune.unknown_kinds import masks_of_kinds
 
 if TYPE_CHECKING:
     from dnatune.scores import Scores
@@ -43,14 +44,14 @@ def rank_figures(probabilities: np.ndarray, labels: np.ndarray, settings: Evalua
             numbers = [str(i) for i in range(p.shape[1])]
             table = evaluate(p, truth, numbers, settings.top_k, per_class=False)
             tables.append(table.assign(metric=[at(metric, name) for metric in table["metric"]]))
-        tables.append(tidy({at(m, name): v for m, v in _named(p, truth, settings.rank_threshold).items()}))
+        values = _named(*top_choices(p), truth, settings.rank_threshold)
+        tables.append(tidy({at(metric, name): value for metric, value in values.items()}))
     return pd.concat(tables, ignore_index=True)
 
 
-def _named(probabilities: np.ndarray, truth: np.ndarray, threshold: float) -> dict[str, float]:
+def _named(best: np.ndarray, top: np.ndarray, truth: np.ndarray, threshold: float) -> dict[str, float]:
     if not len(truth):
         return {}
-    best, top = top_choices(probabilities)
     named = top >= threshold
     right = float(np.mean(best[named] == truth[named])) if named.any() else np.nan
     return {"named": float(named.mean()), "named_right": right}
@@ -73,29 +74,45 @@ def mistakes(predicted: np.ndarray, labels: np.ndarray, taxonomy: Taxonomy | Non
 
 
 def unknown_figures(
-    unknown: Scores, calibrated: Callable[[np.ndarray], np.ndarray], settings: EvaluationSettings
+    unknown: Scores, probabilities: np.ndarray, relatives: np.ndarray, settings: EvaluationSettings
 ) -> pd.DataFrame:
     """Return calibrated figures of records whose label was not trained: metric, class, value, split, stage.
 
+    ``probabilities`` (n, labels) are calibrated, ``relatives`` (n,) as in ``relatives.relatives_of_rejected``.
     At each higher rank ``records``: those whose true taxon was trained, and of these ``accuracy``, ``named`` and
     ``named_right``. At the label's own rank nothing can be right: ``records``, and ``named``, which ought to be 0.
+    The class is one of ``unknown_kinds``, and ``all`` of them together.
     """
-    taxonomy, found = settings.taxonomy, {}
-    if taxonomy is None or not len(unknown.id):
-        return tidy({}).assign(split="unknown", stage="calibrated")
-    lines = [taxonomy.unknown.get(str(name), [None] * len(taxonomy.taxa)) for name in unknown.id]
-    for rank, p in enumerate(taxonomy.roll_up(calibrated(unknown.logits))):
-        name, truth = taxonomy.ranks[rank], np.full(len(lines), -1)
-        if rank:
-            number = {taxon: i for i, taxon in enumerate(taxonomy.taxa[rank - 1]) if taxon is not None}
-            truth = np.array([number.get(line[rank - 1], -1) for line in lines])
-        rows = np.flatnonzero(truth >= 0) if rank else np.arange(len(lines))
-        values = {"records": len(rows)}
-        if len(rows):
-            values |= _named(p[rows], truth[rows], settings.rank_threshold)
-        if len(rows) and rank:
-            values["accuracy"] = float(np.mean(top_choices(p[rows])[0] == truth[rows]))
-        elif not rank:
-            values.pop("named_right", None)
-        found |= {at(metric, name): value for metric, value in values.items()}
-    return tidy(found).assign(split="unknown", stage="calibrated")
+    taxonomy, tables = settings.taxonomy, [tidy({})]
+    masks = masks_of_kinds(unknown) if taxonomy is not None else {}
+    for rank, p in enumerate(taxonomy.roll_up(probabilities) if masks else []):
+        truth = _true_taxa(unknown.id, rank, settings)
+        best, top = choices_at(taxonomy, rank, p, relatives) if rank else top_choices(p)
+        for kind, mask in masks.items():
+            rows = np.flatnonzero(mask & (truth >= 0)) if rank else np.flatnonzero(mask)
+            values = {"records": len(rows), **_named(best[rows], top[rows], truth[rows], settings.rank_threshold)}
+            if len(rows) and rank:
+                values["accuracy"] = float(np.mean(best[rows] == truth[rows]))
+            elif not rank:
+                values.pop("named_right", None)
+            named = {at(metric, taxonomy.ranks[rank]): value for metric, value in values.items()}
+            tables.append(tidy(named).assign(**{"class": kind}))
+    return pd.concat(tables, ignore_index=True).assign(split="unknown", stage="calibrated")
+
+
+def _true_taxa(ids: np.ndarray, rank: int, settings: EvaluationSettings) -> np.ndarray:
+    """Return the number of each record's own taxon (n,) at a rank, -1 where that was not trained, as no label was."""
+    if not rank:
+        return np.full(len(ids), -1)
+    taxonomy = settings.taxonomy
+    number = {taxon: i for i, taxon in enumerate(taxonomy.taxa[rank - 1]) if taxon is not None}
+    members = taxonomy.of_label[rank]
+    # A genus whose only species is held out was not trained either.
+    trained = members if settings.trained is None else members[settings.trained > 0]
+    found = np.full(len(ids), -1)
+    for row, name in enumerate(ids.tolist()):
+        if name in settings.held_out:
+            found[row] = members[settings.held_out[name]]
+        elif name in taxonomy.unknown:
+            found[row] = number.get(taxonomy.unknown[name][rank - 1], -1)
+    return np.where(np.isin(found, trained), found, -1)

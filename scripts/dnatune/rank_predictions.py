@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from dnatune.metrics import top_choices
+from dnatune.relatives import choices_at
 from dnatune.taxonomy import Taxonomy, prefixes
 
 LOGGER = logging.getLogger("dnatune")
@@ -48,15 +49,28 @@ def rank_columns(fitted: Mapping[str, Any] | None, probabilities: np.ndarray, na
     return pd.DataFrame({**columns, **deepest}, index=rows)
 
 
-def without_label(table: pd.DataFrame, fitted: Mapping[str, Any], unknown: np.ndarray) -> pd.DataFrame:
+def without_label(
+    table: pd.DataFrame,
+    fitted: Mapping[str, Any],
+    probabilities: np.ndarray,
+    unknown: np.ndarray,
+    relatives: np.ndarray,
+) -> pd.DataFrame:
     """Return what ``rank_columns`` gave, where records that are ``unknown`` (n,) bool are named above the labels only.
 
-    A species that was not learned may well be of a genus that was: the deepest higher rank that is sure enough stays.
+    A species that was not learned may well be of a genus that was: its taxa are those of its closest relative
+    (``relatives`` (n,), see there), and the deepest that is sure enough is its name. ``probabilities`` (n, labels) as
+    for ``rank_columns``.
     """
-    table = table.copy()
-    rows = np.flatnonzero(unknown & (table["rank"] == fitted["ranks"][0]).to_numpy())
+    table, taxonomy = table.copy(), Taxonomy.from_json(fitted)
+    for rank, p in enumerate(taxonomy.roll_up(probabilities)):
+        if rank:
+            best, top = choices_at(taxonomy, rank, p, relatives)
+            called, name = np.array(taxonomy.taxa[rank - 1], object), taxonomy.ranks[rank]
+            table[name] = [taxon or "" for taxon in called[best]]
+            table[f"{name}_probability"] = top
     place = [table.columns.get_loc(name) for name in ("rank", "taxon", "taxon_probability")]
-    for row in rows:
+    for row in np.flatnonzero(unknown):
         line = table.iloc[row]
         sure = [rank for rank in fitted["ranks"][1:] if line[f"{rank}_probability"] >= fitted["threshold"]]
         table.iloc[row, place] = (sure[0], line[sure[0]], line[f"{sure[0]}_probability"]) if sure else ("", "", np.nan)

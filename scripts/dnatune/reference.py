@@ -55,5 +55,5 @@ class Reference:
         evidence = np.full((len(read), len(EVIDENCE)), np.nan, dtype=np.float32)
         evidence[:, 0] = read[:, outputs]
         if self.vectors is not None:
-            evidence[:, 1:] = nearest_distances(vectors, self.vectors, self.class_id, scores.argmax(axis=1))
+            evidence[:, 1:3] = nearest_distances(vectors, self.vectors, self.class_id, scores.argmax(axis=1))
         return scores, evidence

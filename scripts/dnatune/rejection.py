@@ -12,6 +12,7 @@ fitted on validation records alone, and the answer for each new sequence. Higher
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -96,9 +97,21 @@ def columns(p: np.ndarray, evidence: np.ndarray | None, fitted: dict[str, Any] |
 
     ``p`` calibrated probabilities (n, classes), ``evidence`` (n, 4), ``fitted`` what ``fit`` gave.
     """
-    found = rejection_scores(p, evidence)
-    if not fitted or fitted["score"] not in found or fitted["score"] not in fitted["thresholds"]:
+    score = _judged(p, evidence, fitted)
+    if score is None:
         return pd.DataFrame(index=range(len(p)))
-    score = found[fitted["score"]]
     known = np.where(score > fitted["thresholds"][fitted["score"]], "no", "yes")
     return pd.DataFrame({"rejection_score": score, "known": known})
+
+
+def is_rejected(p: np.ndarray, evidence: np.ndarray | None, fitted: Mapping[str, Any] | None) -> np.ndarray:
+    """Return which records (n,) lie above the threshold, none where nothing is fitted; arguments as of ``columns``."""
+    score = _judged(p, evidence, fitted)
+    return np.zeros(len(p), bool) if score is None else score > fitted["thresholds"][fitted["score"]]
+
+
+def _judged(p: np.ndarray, evidence: np.ndarray | None, fitted: Mapping[str, Any] | None) -> np.ndarray | None:
+    """Return the chosen rejection score (n,), None where it or its threshold is not there."""
+    if not fitted or fitted["score"] not in fitted["thresholds"]:
+        return None
+    return rejection_scores(p, evidence).get(fitted["score"])

@@ -15,7 +15,7 @@ import pandas as pd
 
 from dnatune.rejection import auroc, rejection_scores
 from dnatune.scores import Scores
-from dnatune.unknown_kinds import RARE, UNKNOWN_KINDS
+from dnatune.unknown_kinds import masks_of_kinds
 
 COLUMNS = ["split", "stage", "metric", "class", "value"]
 SHARES = np.arange(1, 101) / 100
@@ -60,7 +60,7 @@ def evaluate_rejection(
         "named_share": SHARES,
         "named_accuracy": accuracy_of_named(known[chosen], right),
     }
-    for name, mask in _groups(unknown).items():
+    for name, mask in masks_of_kinds(unknown).items():
         rejected = (other[chosen][mask] > thresholds[chosen]).mean()
         values = {"records": mask.sum(), "auroc": auroc(known[chosen], other[chosen][mask])}
         values |= {"rejected": rejected, "overclassified": 1 - rejected}
@@ -82,12 +82,3 @@ def accuracy_of_named(score: np.ndarray, right: np.ndarray) -> np.ndarray:
     order = np.argsort(score, kind="stable")
     counts = np.maximum(1, np.ceil(SHARES * len(score) - 1e-9).astype(np.int64))
     return np.cumsum(right[order])[counts - 1] / counts
-
-
-def _groups(unknown: Scores) -> dict[str, np.ndarray]:
-    """Return the masks of the unknown records of each kind that there is, then all of them together."""
-    if not len(unknown.id):
-        return {}
-    kind = np.full(len(unknown.id), RARE) if unknown.kind is None else unknown.kind
-    masks = {name: kind == name for name in UNKNOWN_KINDS}
-    return {**{name: mask for name, mask in masks.items() if mask.any()}, "all": np.ones(len(kind), bool)}

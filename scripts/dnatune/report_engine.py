@@ -10,6 +10,7 @@ import numpy as np
 from dnatune import report_tables, report_words
 from dnatune.engine import predictor, validation_losses
 from dnatune.pooling import PRODUCT
+from dnatune.rank_experts import expert_of
 from dnatune.report_words import Sentence, number
 
 if TYPE_CHECKING:
@@ -41,7 +42,8 @@ def sentences(run: Run) -> list[Sentence]:
     if not run.engines:
         return []
     engine = run.engines[0]
-    names = [row["member"] for row in members(engine_runs(run)) if not row["product"]]
+    rows = members(engine_runs(run))
+    names = list(dict.fromkeys(expert_of(row["member"]) for row in rows if not row["product"]))
     own = report_tables.estimates(run.comparison, engine)
     others = {name: report_tables.estimates(run.comparison, name) for name in names}
     parts, ahead_on, sure = [], 0, 0

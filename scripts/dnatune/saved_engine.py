@@ -14,8 +14,11 @@ from dnatune import files
 from dnatune.errors import UserError
 from dnatune.pooling import Pool
 from dnatune.prediction import Predictor, SavedModel
+from dnatune.rank_experts import expert_of, members_of
+from dnatune.relatives import with_relatives
 from dnatune.saved_experts import load_expert
 from dnatune.tasks import task
+from dnatune.taxonomy import Taxonomy
 
 
 class SavedEngine:
@@ -34,26 +37,34 @@ class SavedEngine:
         self.calibrator: dict[str, Any] = files.read_json(folder / "calibration.json")
         self.pool = Pool.from_json(self.about["pool"])
         self.models = {name: SavedModel(folder / name) for name in self.about["models"]}
-        methods = [name for name in self.pool.experts if name not in self.models]
+        # An engine of an earlier version asks no expert by rank.
+        self.by_rank: dict[str, dict[str, Any]] = self.about.get("by_rank", {})
+        self.taxonomy = Taxonomy.from_json(self.calibrator["ranks"]) if self.by_rank else None
+        methods = [name for name in self.experts if name not in self.models]
         self.baselines = {name: load_expert(folder / name, self.task.baseline, threads) for name in methods}
         self.witness: str | None = self.about.get("witness")
 
     def scores(self, sequences: list[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
         """Return log probabilities (sequences, classes) before calibration, the number of windows (the most that any
-        language model read, 1 where there is none), and the evidence (sequences, 4) of its ``engine.witness``."""
-        windows, logits, evidence = np.ones(len(sequences), dtype=np.int64), [], None
-        for name in self.pool.experts:
+        language model read, 1 where there is none), and the evidence (sequences, 4), see ``engine.seen_by``."""
+        windows, logits, evidence = np.ones(len(sequences), dtype=np.int64), {}, {}
+        for name in self.experts:
             if name in self.models:
                 answer, read, seen = self.models[name].scores(sequences)
                 windows = np.maximum(windows, read)
             else:
                 answer = self.baselines[name](sequences)
                 look = self.task.baseline(name).evidence
-                seen = look(answer, np.full(len(answer), -1)) if look else None
-            if name == self.witness and seen is not None:
-                evidence = seen
-            logits.append(answer)
-        return self.pool.log_probabilities(logits), windows, evidence
+                seen = look(answer) if look else None
+            logits[name], evidence[name] = answer, seen
+        members = members_of(self.taxonomy, self.by_rank, logits)
+        combined = with_relatives(evidence.get(self.witness), list(evidence.values()))
+        return self.pool.log_probabilities([members[name] for name in self.pool.experts]), windows, combined
+
+    @property
+    def experts(self) -> list[str]:
+        """The names of its experts, each once."""
+        return list(dict.fromkeys(map(expert_of, self.pool.experts)))
 
     def predict(self, sequences: list[str]) -> tuple[np.ndarray, np.ndarray]:
         """Return calibrated probabilities (sequences, classes) and the number of windows (sequences,)."""

@@ -21,8 +21,8 @@ from dnatune.per_base import PerBase
 BLOCK_CELLS = 4_000_000
 
 # The log of the sum of the exponentials of the logits; the cosine distance (0 to 2) to the nearest training sequence
-# of the predicted class, of any class, and of any class but the record's own.
-EVIDENCE = ("energy", "distance", "nearest", "other")
+# of the predicted class and of any class; the id of the class whose sequence is the best hit (see ``relatives``).
+EVIDENCE = ("energy", "distance", "nearest", "relative")
 OPTIONAL = ("counts", "kind", "evidence")
 
 

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow.parquet as pq
+
+if TYPE_CHECKING:
+    from dnatune.scores import Scores
 
 # The class is too rare to train, or has no training record in the given split; the species was held out of this fold
 # on purpose; or the label table says that the record's species is not among the labels.
@@ -20,3 +24,12 @@ def kinds_in_file(records_path: str | Path) -> np.ndarray:
     if not there:
         return np.where(table["known"].to_numpy(), "", RARE).astype(object)
     return np.array([kind or "" for kind in table["unknown"].to_pylist()], dtype=object)
+
+
+def masks_of_kinds(unknown: Scores) -> dict[str, np.ndarray]:
+    """Return the masks (n,) of the unknown records of each kind that there is, then ``all`` of them."""
+    if not len(unknown.id):
+        return {}
+    kind = np.full(len(unknown.id), RARE) if unknown.kind is None else unknown.kind
+    masks = {name: kind == name for name in UNKNOWN_KINDS}
+    return {**{name: mask for name, mask in masks.items() if mask.any()}, "all": np.ones(len(kind), bool)}

@@ -20,21 +20,18 @@ def unit(vectors: np.ndarray) -> np.ndarray:
     return vectors / np.where(length > 0, length, 1)
 
 
-def nearest_distances(
-    query: np.ndarray, labelled: np.ndarray, labels: np.ndarray, predicted: np.ndarray, own: np.ndarray | None = None
-) -> np.ndarray:
-    """Return (n, 3) float32: distance to the nearest labelled vector of the ``predicted`` class, of any class, and of
-    any class but the record's ``own`` (-1: it has none).
+def nearest_distances(query: np.ndarray, labelled: np.ndarray, labels: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+    """Return (n, 2) float32: distance to the nearest labelled vector of the ``predicted`` class, and of any class.
 
-    ``query`` (n, size) and ``labelled`` (m, size) of any length; ``labels`` (m,), ``predicted`` (n,), ``own`` (n,)
-    class ids. A class without a vector is ``FARTHEST`` away. Memory: some 16 MiB besides the vectors.
+    ``query`` (n, size) and ``labelled`` (m, size) of any length; ``labels`` (m,), ``predicted`` (n,) class ids. A
+    class without a vector is ``FARTHEST`` away. Memory: some 16 MiB besides the vectors.
     """
-    found = np.full((len(query), 3), FARTHEST, dtype=np.float32)
+    found = np.full((len(query), 2), FARTHEST, dtype=np.float32)
     if not len(query) or not len(labels):
         return found
     order = np.argsort(labels, kind="stable")
     present, starts = np.unique(labels[order], return_index=True)
-    columns = np.full(int(max(present.max(), predicted.max(), 0 if own is None else own.max())) + 1, -1)
+    columns = np.full(int(max(present.max(), predicted.max())) + 1, -1)
     columns[present] = np.arange(len(present))
     across = np.ascontiguousarray(unit(labelled)[order].T)
     query = unit(query)
@@ -44,8 +41,4 @@ def nearest_distances(
         line, column = np.arange(len(best)), columns[predicted[rows]]
         found[rows, 0] = np.where(column >= 0, 1 - best[line, column], FARTHEST)
         found[rows, 1] = 1 - best.max(axis=1)
-        mine = np.full(len(best), -1) if own is None else np.where(own[rows] >= 0, columns[own[rows]], -1)
-        best[line[mine >= 0], mine[mine >= 0]] = -np.inf
-        other = 1 - best.max(axis=1)
-        found[rows, 2] = np.where(np.isfinite(other), other, FARTHEST)
     return np.clip(found, 0, FARTHEST)

@@ -126,8 +126,5 @@ def scores_with_evidence(reader: Reader, fold: FoldData, distances: bool) -> tup
     vectors = read[:, reader.outputs + 1 :]
     if distances and vectors.shape[1]:
         train = distinct(reader.inputs.table, fold.train, fold.labels[fold.train])
-        own = np.where(fold.scored_roles == "unknown", -1, fold.labels[fold.scored])
-        evidence[:, 1:] = nearest_distances(
-            vectors, reader.vectors(train), fold.labels[train], scores.argmax(axis=1), own
-        )
+        evidence[:, 1:3] = nearest_distances(vectors, reader.vectors(train), fold.labels[train], scores.argmax(axis=1))
     return scores, evidence

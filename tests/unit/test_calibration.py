@@ -56,6 +56,13 @@ def test_auto_takes_the_lowest_loss_and_lists_all():
     assert fitted["candidates"]["none"] == pytest.approx(mean_log_loss(logits, labels), rel=1e-9)
 
 
+def test_the_simple_choice_has_two_candidates_and_their_losses_are_those_of_the_whole_one():
+    logits, labels = overconfident(400, 6, 5.0)
+    whole, simple = (calibration.fit(method, logits, labels, seed=0) for method in ("auto", "auto_simple"))
+    assert simple["candidates"] == {name: whole["candidates"][name] for name in ("none", "temperature")}
+    assert simple["method"] == "temperature" and simple["temperature"] == pytest.approx(5, rel=0.2)
+
+
 def test_auto_leaves_honest_probabilities_nearly_as_they_are():
     logits, labels = overconfident(2000, 6, 1.0)
     p = calibration.apply(calibration.fit("auto", logits, labels, seed=0), logits)

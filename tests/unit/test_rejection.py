@@ -33,8 +33,7 @@ def drawn(n: int, kind: str = "", shift: float = 4.0, seed: int = 0) -> Scores:
     if not kind:
         logits[np.arange(n), labels] += shift
     near = rng.gamma(2, 0.02, n) + (0.1 if kind else 0)
-    other = near + rng.gamma(2, 0.1, n)
-    evidence = np.column_stack([logsumexp(logits, axis=1), near, near, other]).astype(np.float32)
+    evidence = np.column_stack([logsumexp(logits, axis=1), near, near, np.full(n, np.nan)]).astype(np.float32)
     role = "unknown" if kind else "validation"
     ids = np.array([f"{kind}{seed}_{i}" for i in range(n)])
     own = np.full(n, -1) if kind else labels
@@ -143,11 +142,11 @@ def test_without_validation_nothing_is_rejected():
 def test_distances_against_all_pairs(queries, labelled, seed):
     rng = np.random.default_rng(seed)
     x, y = rng.normal(size=(queries, 4)), rng.normal(size=(labelled, 4))
-    labels, predicted, own = rng.integers(0, 5, labelled), rng.integers(0, 6, queries), rng.integers(-1, 6, queries)
-    found = nearest_distances(x, y, labels, predicted, own)
+    labels, predicted = rng.integers(0, 5, labelled), rng.integers(0, 6, queries)
+    found = nearest_distances(x, y, labels, predicted)
     cosine = 1 - (x @ y.T) / np.linalg.norm(x, axis=1)[:, None] / np.linalg.norm(y, axis=1)
     for i in range(queries):
-        for column, mask in enumerate((labels == predicted[i], labels >= 0, labels != own[i])):
+        for column, mask in enumerate((labels == predicted[i], labels >= 0)):
             expected = cosine[i, mask].min() if mask.any() else FARTHEST
             assert found[i, column] == pytest.approx(expected, abs=1e-5)
 
@@ -167,13 +166,13 @@ def test_scores_keep_kind_and_evidence(tmp_path):
     assert set(back.kind) == {"rare", "flagged"}
     np.testing.assert_array_equal(back.evidence, scores.part("unknown").evidence)
     with pytest.raises(ValueError, match="evidence"):
-        Scores(back.id, back.role, back.label, back.logits, evidence=np.zeros((3, 4)))
+        Scores(back.id, back.role, back.label, back.logits, evidence=np.zeros((3, 2)))
 
 
 def test_held_out_species_choose_the_score_but_not_the_threshold():
     scores, strange = drawn(300), drawn(100, "held_out", seed=5)
     # To the distances they look like known ones; their energy gives them away.
-    evidence = np.tile(np.float32([-9, 0, 0, 0]), (100, 1))
+    evidence = np.tile(np.float32([-9, 0, 0, np.nan]), (100, 1))
     plain = TASK.judging.calibrate(scores, SETTINGS)["rejection"]
     fitted = TASK.judging.calibrate(scores, SETTINGS, replace(strange, evidence=evidence))["rejection"]
     assert (plain["score"], plain["power"]) == ("distance", {})

@@ -12,7 +12,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from dnatune import tuning
 from dnatune.baselines import METHODS, baseline_logits
-from dnatune.engine import final_pool, witness
+from dnatune.engine import FinalPool, final_pool, witness
 from dnatune.engine_package import Engine, card, settled_settings, write_engine
 from dnatune.errors import UserError
 from dnatune.files import read_json, write_json
@@ -20,10 +20,12 @@ from dnatune.fold_data import FoldData
 from dnatune.packaging import Package, write_package
 from dnatune.pooling import Pool
 from dnatune.prediction import SavedModel, name_sequences
+from dnatune.rank_experts import apply
 from dnatune.saved_engine import SavedEngine, open_saved
 from dnatune.saved_experts import load_expert, save_expert
 from dnatune.scores import Scores
 from dnatune.tasks import task
+from dnatune.taxonomy import Taxonomy
 from dnatune.tokens import TokenSettings
 from miniatures import families, model_settings
 
@@ -71,7 +73,8 @@ def saved(tmp_path_factory) -> Path:
     engine = Engine("engine", {"nt": base / "nt"}, SETTINGS, 0)
     calibrator = {"method": "temperature", "temperature": 2.0}
     (base / "final").mkdir()
-    write_engine(engine, POOL, data, SEQUENCES, calibrator, TASK, {"name": "multiclass"}, base / "final")
+    final, named = FinalPool(POOL, {}, None, None), {"name": "multiclass"}
+    write_engine(engine, final, data, SEQUENCES, calibrator, TASK, named, base / "final")
     return base / "final"
 
 
@@ -90,6 +93,29 @@ def test_its_names_are_those_of_the_parts_by_hand(saved):
     by_hand = np.sqrt(by_hand)  # temperature 2
     np.testing.assert_allclose(found, by_hand / by_hand.sum(axis=1, keepdims=True), atol=2e-4)
     assert windows.tolist() == [1] * len(QUERIES)
+
+
+def test_it_asks_an_expert_by_rank_where_its_pool_does(saved, tmp_path):
+    shutil.copytree(saved, tmp_path / "engine")
+    about = read_json(saved / "engine.json")
+    about["pool"] |= {
+        "members": ["nt", "naive_bayes", "naive_bayes by rank", "product of all"],
+        "weights": [0.2, 0.3, 0.5, 0.0],
+        "temperatures": [1.0, 2.0, 1.0, 1.0],
+        "alone": [1.0, 1.0, 1.0],
+    }
+    steps = {"temperature": 4.0, "temperatures": [3.0, 0.5]}
+    write_json(tmp_path / "engine" / "engine.json", {**about, "by_rank": {"naive_bayes by rank": steps}})
+    tree = Taxonomy(("species", "genus"), (("G", "H"),), (np.array([0, 0, 1, 1]),))
+    write_json(tmp_path / "engine" / "calibration.json", {"method": "none", "ranks": tree.to_json()})
+    engine = SavedEngine(tmp_path / "engine")
+    assert engine.experts == ["nt", "naive_bayes"]
+    found, _, _ = engine.scores(QUERIES)
+    language = SavedModel(saved / "nt").scores(QUERIES)[0]
+    bayes = baseline_logits("naive_bayes", METHODS["naive_bayes"], SEQUENCES, LABELS, QUERIES, 4, {"k": 5})
+    ranked = np.exp(apply(tree, steps, bayes).astype(float))
+    by_hand = 0.2 * softmax(language, axis=1) + 0.3 * softmax(bayes.astype(float) / 2, axis=1) + 0.5 * ranked
+    np.testing.assert_allclose(np.exp(found.astype(float)), by_hand, atol=1e-5)
 
 
 def test_its_table_has_the_columns_of_a_model(saved, tmp_path):
@@ -153,7 +179,9 @@ def test_the_pool_is_fitted_on_the_validation_records_of_all_folds_and_calibrate
         return scores
 
     folds = [of_fold(0), of_fold(15)]
-    pool, validation, held_out = final_pool(folds, "engine", 0, 5)
+    final = final_pool(folds, "engine", 0, 5)
+    pool, validation, held_out = final.pool, final.validation, final.held_out
+    assert final.by_rank == {}
     assert pool.experts == ("a", "b") and pool.best == "a" and (pool.records, pool.groups) == (40, 35)
     assert len(validation.id) == 40 and set(validation.role) == {"validation"}
     # Species held out on purpose: three of each fold, by the pool itself.

@@ -344,6 +344,8 @@ def test_the_engine_is_judged_reported_and_saved_like_a_model(given_split):
     raw = engine[(engine["split"] == "validation") & (engine["metric"] == "log_loss")]["value"].item()
     losses = json.loads((folder / "run.json").read_text())["validation_log_loss"]
     assert raw == pytest.approx(losses["engine"], abs=1e-5)
+    # The pool is calibrated already: curves on top of it are not tried.
+    assert set(json.loads((folder / "calibration.json").read_text())["candidates"]) == {"none", "temperature"}
     text = (results / "report/report.html").read_text()
     assert "Do several experts together do better?" in text and "Several experts as one" in text
     assert {path.name for path in (results / "final/engine").iterdir() if path.is_dir()} == {"full", "naive_bayes"}

@@ -65,6 +65,10 @@ JUDGING = {
     "rank_threshold": config["taxonomy"]["threshold"],
     "unknowns": {key: config["unknowns"][key] for key in ("score", "false_alarm")},
 }
+# An engine is a calibration of its experts already.
+CALIBRATION = dict.fromkeys(("models", "baselines", "engines"), config["calibration"])
+if config["calibration"]["method"] == "auto":
+    CALIBRATION["engines"] = {**config["calibration"], "method": "auto_simple"}
 
 # Matches no name: a model may be called anything.
 NOTHING = "(?!)"

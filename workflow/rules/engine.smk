@@ -4,6 +4,7 @@
 rule combine:
     input:
         scores=lambda wildcards: expert_files("scores.npz", [wildcards.fold]),
+        label_map="<results>/labels/label_map.json",
     output:
         scores="<results>/engines/{engine}/fold_{fold}/scores.npz",
         run="<results>/engines/{engine}/fold_{fold}/run.json",
@@ -54,7 +55,7 @@ rule package_engine:
         mem_mb=lambda wildcards, attempt: 4000 * attempt,
         runtime=lambda wildcards, attempt: 120 * attempt,
     params:
-        **JUDGING,
+        **{**JUDGING, "calibration": CALIBRATION["engines"]},
         name="{engine}",
         experts=EXPERTS,
         settings=lambda wildcards: {name: config["baselines"].get(name, {}) for name in EXPERTS},

@@ -24,7 +24,7 @@ rule evaluate:
         mem_mb=lambda wildcards, attempt: 4000 * attempt,
         runtime=lambda wildcards, attempt: 60 * attempt,
     params:
-        **JUDGING,
+        **{**JUDGING, "calibration": lambda wildcards: CALIBRATION[wildcards.kind]},
         model="{predictor}",
         fold="{fold}",
         metrics=config["metrics"],

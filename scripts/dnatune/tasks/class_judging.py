@@ -12,6 +12,7 @@ import pandas as pd
 from dnatune import calibration, prediction_sets, rank_calibration, rejection
 from dnatune.evaluation import Evaluation, evaluate_fold
 from dnatune.rank_predictions import qiime_table, rank_columns, without_label
+from dnatune.relatives import relatives_of_rejected
 from dnatune.scores import Scores
 from dnatune.tasks.base import EvaluationSettings, Judging
 
@@ -20,7 +21,8 @@ def rank_steps(settings: EvaluationSettings) -> Callable[[np.ndarray, np.ndarray
     """Return what fits the calibration of all ranks to probabilities (n, classes) and labels (n,), if there are any."""
     if settings.taxonomy is None:
         return None
-    adjust = settings.calibration != "none"
+    # An engine has members that are calibrated by rank.
+    adjust = settings.calibration not in ("none", "auto_simple")
     return lambda p, labels: rank_calibration.fit(settings.taxonomy, p, labels, settings.rank_threshold, adjust=adjust)
 
 
@@ -79,10 +81,13 @@ class ClassJudging(Judging):
     def with_evidence(
         self, table: pd.DataFrame, predicted: np.ndarray, evidence: np.ndarray | None, calibrator: dict[str, Any]
     ) -> pd.DataFrame:
-        """Add rejection_score and known; what is not known gets no name at the rank of the labels."""
+        """Add rejection_score and known; what is not known gets no name at the rank of the labels, and above it the
+        taxa of its closest relative."""
         said = rejection.columns(predicted, evidence, calibrator.get("rejection"))
         if "known" in said and "ranks" in calibrator:
-            table = without_label(table, calibrator["ranks"], (said["known"] == "no").to_numpy())
+            unknown = (said["known"] == "no").to_numpy()
+            relatives = relatives_of_rejected(predicted, evidence, calibrator["rejection"])
+            table = without_label(table, calibrator["ranks"], predicted, unknown, relatives)
         return table.join(said)
 
     def predictions(
