@@ -212,7 +212,8 @@ def benchmarks_of_jobs():
 
 def reported_config():
     """The configuration as the report shows it: what the results depend on."""
-    hidden = ("report", "query", "training_environment", "backbones_folder", "gpu_cards", "container")
+    hidden = ["report", "query", "training_environment", "backbones_folder", "gpu_cards", "container"]
+    hidden += [] if config["learning_curve"]["in_report"] else ["learning_curve"]
     shown = {k: v for k, v in config.items() if k not in hidden}
     models = {m: {k: v for k, v in s.items() if k != "resources"} for m, s in config["models"].items()}
     return {**shown, "models": models}

@@ -1,0 +1,191 @@
+# Would more data help: trainings and baselines on nested parts of each fold's training records, judged like all others.
+# The rules are those of the run with another folds.tsv; the last point of the curve is the run itself.
+from dnatune.more_data import on_curve
+
+CURVE = config["learning_curve"]
+ON_CURVE = on_curve(config, BASELINES, MISSING)
+# Names of folders -> shares, without the whole.
+PARTS = {f"{100 * share:g}_percent": share for share in CURVE["shares"][:-1]}
+PART = "<results>/learning_curve/{part}"
+
+
+wildcard_constraints:
+    part="|".join(map(re.escape, PARTS)),
+
+
+def points_of_curve(wildcards):
+    """Metrics of all points, the smallest part first and the run itself last."""
+    if not ON_CURVE:
+        raise WorkflowError(
+            f"snakemake learning_curve: found nothing to put on the curve with task: {config['task']} and the "
+            "baselines that run; name models or baselines in learning_curve.models."
+        )
+    whole = fold_files("metrics.tsv", ON_CURVE)
+    parts = [[path.replace("<results>", PART.format(part=part)) for path in whole] for part in PARTS]
+    return {f"metrics_{number}": paths for number, paths in enumerate([*parts, whole])}
+
+
+def curve_of_run():
+    """Tables of the learning curve, where the report shows it."""
+    files = {"curve": "learning_curve.tsv", "gains": "gains.tsv", "training_records": "training_records.tsv"}
+    return (
+        {name: f"<results>/learning_curve/{file}" for name, file in files.items()}
+        if CURVE["in_report"]
+        else {}
+    )
+
+
+rule training_shares:
+    input:
+        records="<results>/records/records.parquet",
+        folds="<results>/folds/folds.tsv",
+        label_map="<results>/labels/label_map.json",
+    output:
+        counts="<results>/learning_curve/training_records.tsv",
+        folds=[f"{PART.format(part=part)}/folds.tsv" for part in PARTS],
+    log:
+        "<logs>/learning_curve/training_shares.log",
+    benchmark:
+        "<benchmarks>/learning_curve/training_shares.tsv"
+    localrule: True
+    conda:
+        "../../envs/data.yaml"
+    threads: 1
+    resources:
+        mem_mb=lambda wildcards, attempt: 4000 * attempt,
+        runtime=lambda wildcards, attempt: 30 * attempt,
+    params:
+        shares=list(PARTS.values()),
+        numbers=FOLDS,
+        seed=config["seed"],
+        task=TASK_NAMED,
+        code=code("split_training_shares.py", "labels"),
+    message:
+        "Choosing parts of the training records"
+    script:
+        "../../scripts/split_training_shares.py"
+
+
+use rule train as train_on_part with:
+    input:
+        unpack(model_backbone),
+        unpack(embeddings_of),
+        records="<results>/records/records.parquet",
+        folds=f"{PART}/folds.tsv",
+        label_map="<results>/labels/label_map.json",
+        tokens=tokens_of,
+    output:
+        # Nobody asks for the weights of a part.
+        weights=temp(directory(f"{PART}/models/{{model}}/fold_{{fold}}/weights")),
+        history=f"{PART}/models/{{model}}/fold_{{fold}}/history.tsv",
+        run=f"{PART}/models/{{model}}/fold_{{fold}}/run.json",
+        scores=f"{PART}/models/{{model}}/fold_{{fold}}/scores.npz",
+    log:
+        "<logs>/learning_curve/{part}/train/{model}/fold_{fold}.log",
+    benchmark:
+        "<benchmarks>/learning_curve/{part}/train/{model}/fold_{fold}.tsv"
+    params:
+        equal_steps=CURVE["keep"] == "steps",
+        checkpoints=f"{RUN_FOLDER}/checkpoints/learning_curve/{{part}}/{{model}}/fold_{{fold}}",
+    message:
+        "Training {wildcards.model} on {wildcards.part} of fold {wildcards.fold}; progress: {log}"
+
+
+use rule baseline as baseline_on_part with:
+    input:
+        records="<results>/records/records.parquet",
+        folds=f"{PART}/folds.tsv",
+        label_map="<results>/labels/label_map.json",
+    output:
+        scores=f"{PART}/baselines/{{method}}/fold_{{fold}}/scores.npz",
+        run=f"{PART}/baselines/{{method}}/fold_{{fold}}/run.json",
+    log:
+        "<logs>/learning_curve/{part}/baselines/{method}/fold_{fold}.log",
+    benchmark:
+        "<benchmarks>/learning_curve/{part}/baselines/{method}/fold_{fold}.tsv"
+    message:
+        "Baseline {wildcards.method} on {wildcards.part} of fold {wildcards.fold}"
+
+
+use rule evaluate as evaluate_part with:
+    input:
+        scores=f"{PART}/{{kind}}/{{predictor}}/fold_{{fold}}/scores.npz",
+        label_map="<results>/labels/label_map.json",
+        records="<results>/records/records.parquet",
+        folds=f"{PART}/folds.tsv",
+    output:
+        **{name: f"{PART}/{{kind}}/{{predictor}}/fold_{{fold}}/{name}.tsv" for name in TASK.fold_tables},
+        metrics=f"{PART}/{{kind}}/{{predictor}}/fold_{{fold}}/metrics.tsv",
+        calibration=f"{PART}/{{kind}}/{{predictor}}/fold_{{fold}}/calibration.json",
+        curves=f"{PART}/{{kind}}/{{predictor}}/fold_{{fold}}/curves.npz",
+    log:
+        "<logs>/learning_curve/{part}/evaluate/{kind}/{predictor}/fold_{fold}.log",
+    benchmark:
+        "<benchmarks>/learning_curve/{part}/evaluate/{kind}/{predictor}/fold_{fold}.tsv"
+    message:
+        "Evaluating {wildcards.predictor} on {wildcards.part} of fold {wildcards.fold}"
+
+
+rule learning_points:
+    input:
+        unpack(points_of_curve),
+        counts="<results>/learning_curve/training_records.tsv",
+        folds="<results>/folds/folds.tsv",
+    output:
+        curve="<results>/learning_curve/learning_curve.tsv",
+        gains="<results>/learning_curve/gains.tsv",
+    log:
+        "<logs>/learning_curve/points.log",
+    benchmark:
+        "<benchmarks>/learning_curve/points.tsv"
+    localrule: True
+    conda:
+        "../../envs/data.yaml"
+    threads: 1
+    resources:
+        mem_mb=lambda wildcards, attempt: 4000 * attempt,
+        runtime=lambda wildcards, attempt: 30 * attempt,
+    params:
+        task=TASK_NAMED,
+        code=code("measure_learning_curve.py"),
+    message:
+        "Measuring what more training data brings"
+    script:
+        "../../scripts/measure_learning_curve.py"
+
+
+rule learning_curve:
+    input:
+        curve="<results>/learning_curve/learning_curve.tsv",
+        gains="<results>/learning_curve/gains.tsv",
+        counts="<results>/learning_curve/training_records.tsv",
+        template=report_source("learning_curve.html.j2"),
+        more=[report_source("sections/more_data.html.j2"), report_source("pieces.html.j2")],
+        css=report_source("report.css"),
+        js=report_source("report.js"),
+        caption=report_source("more_data.rst"),
+    output:
+        page="<results>/learning_curve/learning_curve.html",
+        figure=multiext("<results>/learning_curve/more_data", ".svg", ".png"),
+    log:
+        "<logs>/learning_curve/page.log",
+    benchmark:
+        "<benchmarks>/learning_curve/page.tsv"
+    localrule: True
+    conda:
+        "../../envs/report.yaml"
+    threads: 1
+    resources:
+        mem_mb=lambda wildcards, attempt: 4000 * attempt,
+        runtime=lambda wildcards, attempt: 30 * attempt,
+    params:
+        name=config["name"],
+        language_models=MODELS,
+        keep=CURVE["keep"],
+        colors=config["report"]["colors"],
+        task=TASK_NAMED,
+        code=code("write_learning_curve.py", "report"),
+    message:
+        "Writing whether more data would help"
+    script:
+        "../../scripts/write_learning_curve.py"
