@@ -102,10 +102,10 @@ def answer_sentence(gains: pd.DataFrame, metric: str) -> Sentence:
             parts.append(f"{start}: {said}.")
     first = gains.iloc[0]
     parts.append(
-        f"In brackets stands what {metric} gained when the training sequences grew from {named(first.from_share)} to "
+        f"In brackets: the gain in {metric} when the training sequences grew from {named(first.from_share)} to "
         f"all (about {number(first.from_records, 0)} to {number(first.to_records, 0)}), with its 95 % interval."
     )
-    return Sentence("Would more data help?", " ".join(parts))
+    return Sentence("For which model?", " ".join(parts))
 
 
 def signed(value: float) -> str:
