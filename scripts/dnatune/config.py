@@ -15,10 +15,10 @@ import yaml
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError, best_match
 
+from dnatune.curve_models import check_curve
 from dnatune.errors import UserError, nearest
 from dnatune.experts import check_experts, check_predictor
 from dnatune.idle_keys import check_idle_keys, check_idle_ranks
-from dnatune.more_data import check_curve
 from dnatune.tasks import Task, task, task_of
 from dnatune.tuning_kinds import kind_of
 

@@ -6,60 +6,19 @@ points, and a row for each model on what it gained where the training records gr
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from itertools import pairwise
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 
-from dnatune.baseline_programs import runnable
 from dnatune.comparison import RANGES, SHARE, corrected_t
-from dnatune.errors import UserError, nearest
 from dnatune.tasks.base import Task
 
 POINT_COLUMNS = ["model", "share", "fold", "train_records", "metric", "value"]
 GAIN_COLUMNS = ["model", "metric", "from_share", "from_records", "to_records", "from_value", "to_value"]
 GAIN_COLUMNS += ["gain", "ci_low", "ci_high", "p_value", "doublings", "folds", "verdict"]
-# They look at no sequence, so that no sequence more can help them: not on the curve unless they are named.
-BLIND = ("majority", "mean")
 # The change of a figure whose best value is 1 that counts as none; of any other figure, the share of its value.
 LITTLE, LITTLE_OF_VALUE = 0.01, 0.02
-
-
-def on_curve(config: Mapping[str, Any], baselines: Sequence[str], missing: Sequence[str]) -> list[str]:
-    """Return the models and baselines of the curve.
-
-    ``baselines`` are those that run, ``missing`` the programs that are not installed. By default all baselines that
-    look at sequences and no language model: each point of one is a training.
-    """
-    named = config["learning_curve"]["models"]
-    if named is None:
-        return [name for name in baselines if name not in BLIND]
-    methods = runnable([name for name in named if name not in config["models"]], missing)[0]
-    return list(dict.fromkeys([*(name for name in named if name in config["models"]), *methods]))
-
-
-def check_curve(config: Mapping[str, Any]) -> None:
-    """Raise UserError for the first key of the section ``learning_curve`` that does not go with the rest."""
-    curve, key = config["learning_curve"], "Configuration key 'learning_curve"
-    shares = curve["shares"]
-    if any(one >= other for one, other in pairwise(shares)):
-        raise UserError(f"{key}.shares': found {shares}, expected each share to be larger than the one before it.")
-    if len(shares) < 2 or shares[-1] != 1:
-        raise UserError(
-            f"{key}.shares': found {shares}, expected smaller shares and then 1: the run itself, which is the end of "
-            "the curve and costs nothing more."
-        )
-    known = [*config["models"], *config["baselines"]["methods"]]
-    for name in curve["models"] or []:
-        if name not in known:
-            raise UserError(
-                f"{key}.models': found '{name}'{nearest(name, known)}, expected names of models or of "
-                f"baselines.methods, which are {', '.join(known)}."
-            )
-    if curve["in_report"] and not on_curve(config, config["baselines"]["methods"], []):
-        raise UserError(f"{key}.in_report': nothing is on the curve; name a model in learning_curve.models.")
 
 
 def points(tables: Sequence[pd.DataFrame], counts: pd.DataFrame, task: Task) -> pd.DataFrame:

@@ -10,10 +10,11 @@ from scipy import stats
 
 from dnatune import config as configuration
 from dnatune import report_more_data
+from dnatune.curve_models import on_curve
 from dnatune.errors import UserError
 from dnatune.figures_more_data import more_data
 from dnatune.files import write_tsv
-from dnatune.more_data import VERDICTS, gains, little, on_curve, points, verdict
+from dnatune.more_data import VERDICTS, gains, little, points, verdict
 from dnatune.tasks import task
 from synthetic_run import write_run
 from test_config import MINIMAL, changed

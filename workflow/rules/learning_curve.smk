@@ -1,6 +1,6 @@
 # Would more data help: trainings and baselines on nested parts of each fold's training records, judged like all others.
 # The rules are those of the run with another folds.tsv; the last point of the curve is the run itself.
-from dnatune.more_data import on_curve
+from dnatune.curve_models import on_curve
 
 CURVE = config["learning_curve"]
 ON_CURVE = on_curve(config, BASELINES, MISSING)
