@@ -1,12 +1,11 @@
 """Parts of each fold's training records for the learning curve: nested, stratified, groups never torn apart.
 
-In: records, folds and label map of a run. Out: for each share a folds.tsv in which the training records beyond the
-share are ``unused``; validation, test and held-out records are those of the run. And a table of how many there are.
+In: records, folds and label map of a run, and a share. Out: a folds.tsv in which the training records beyond the share
+are ``unused``; validation, test and held-out records are those of the run. And a table of how many there are.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -47,40 +46,43 @@ def entry_shares(strata: np.ndarray, groups: np.ndarray, seed: int | list[int]) 
     return entry[group]
 
 
-def write_training_shares(
+def write_training_share(
     records: str | Path,
     folds: str | Path,
     label_map: str | Path,
     numbers: list[int],
-    written: Mapping[float, str | Path],
+    share: float,
+    path: str | Path,
     seed: int,
     task: Task,
 ) -> pd.DataFrame:
-    """Write a folds.tsv for each share of ``written`` (share to path); return ``COLUMNS`` for these shares and 1.
+    """Write the folds.tsv of a share to ``path``; return ``COLUMNS``, for each fold a row for the share and one for 1.
 
-    ``numbers`` of the folds. ``real_share`` is that of the training records that a subset has; ``classes`` of it, and
-    ``small_classes``, those that would have less than one record were it not that each keeps one group. Raises
-    ``UserError`` where a fold has too few training records for the smallest share.
+    ``numbers`` of the folds. A part does not depend on what other parts there are, and lies in every larger one.
+    ``real_share`` is that of the training records that it has, ``classes`` are those in it, and ``small_classes`` would
+    have less than one record were it not that each keeps a group. Raises ``UserError`` where nothing is left out.
     """
-    rows, roles, entries = [], [], []
+    rows, roles = [], []
     for number in numbers:
         data = load_fold(records, folds, label_map, number, task)
         strata = np.asarray(task.labels.strata(data.labels[data.train]), np.int64)
         entry = entry_shares(strata, data.groups[data.train], [seed, number])
         sizes = np.bincount(strata)
-        for share in (*written, 1.0):
-            kept = entry < share
-            size, small = int(kept.sum()), int(((sizes > 0) & (sizes * share < 1)).sum())
-            rows.append([number, share, size, size / len(kept), len(np.unique(strata[kept])), small])
+        for part in (share, 1.0):
+            kept = entry < part
+            size, small = int(kept.sum()), int(((sizes > 0) & (sizes * part < 1)).sum())
+            rows.append([number, part, size, size / len(kept), len(np.unique(strata[kept])), small])
+        if (entry < share).all():
+            raise UserError(
+                f"Configuration key 'learning_curve.shares': a share of {share:g} leaves out none of the "
+                f"{len(entry)} training records of fold {number}, because every label keeps at least one sequence with "
+                "those identical to it or in its cluster; take a smaller share, or give more sequences."
+            )
         roles.append(_roles(data))
-        entries.append((data.train, entry))
+        roles[-1][data.train[entry >= share]] = UNUSED
     known = np.flatnonzero(roles[0] >= 0)
-    ids = pa.array(data.ids[known])
-    for share, path in written.items():
-        write_folds(path, ids, (_reduced(*part, share)[known] for part in zip(roles, entries, strict=True)))
-    table = pd.DataFrame(rows, columns=COLUMNS)
-    _require_growth(table)
-    return table
+    write_folds(path, pa.array(data.ids[known]), (role[known] for role in roles))
+    return pd.DataFrame(rows, columns=COLUMNS)
 
 
 def _roles(data: FoldData) -> np.ndarray:
@@ -89,23 +91,3 @@ def _roles(data: FoldData) -> np.ndarray:
     for number, name in enumerate(FOLD_ROLES):
         roles[getattr(data, name)] = number
     return roles
-
-
-def _reduced(roles: np.ndarray, part: tuple[np.ndarray, np.ndarray], share: float) -> np.ndarray:
-    train, entry = part
-    roles = roles.copy()
-    roles[train[entry >= share]] = UNUSED
-    return roles
-
-
-def _require_growth(table: pd.DataFrame) -> None:
-    """Raise UserError unless each share has more training records than the one before it, in every fold."""
-    for fold, mine in table.groupby("fold"):
-        still = np.flatnonzero(np.diff(mine["train_records"]) <= 0)
-        if len(still):
-            one, next_one = mine.iloc[still[0]], mine.iloc[still[0] + 1]
-            raise UserError(
-                f"Configuration key 'learning_curve.shares': in fold {fold} the shares {one.share:g} and "
-                f"{next_one.share:g} have the same {int(one.train_records)} training records, because every class "
-                "keeps at least one; leave the smaller share out, or give more sequences."
-            )

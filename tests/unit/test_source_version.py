@@ -139,7 +139,7 @@ def test_every_way_to_import_is_followed(copy):
 # What trains a model, or reads the training sequences with one.
 TRAINS = {"train_fold.py", "refit_model.py", "embed_reference.py"}
 READS_LABELS = {"read_records.py", "map_labels.py", "split_folds.py", "run_baseline.py", "evaluate_fold.py"}
-READS_LABELS |= {"package_engine.py", "split_training_shares.py", *TRAINS}
+READS_LABELS |= {"package_engine.py", "split_training_share.py", *TRAINS}
 JUDGES = {"evaluate_fold.py", "package_model.py", "package_engine.py", "name_query.py", "write_report.py"}
 
 

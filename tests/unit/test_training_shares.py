@@ -13,7 +13,7 @@ from dnatune.fold_data import load_fold
 from dnatune.folds import split_folds
 from dnatune.tasks import task
 from dnatune.training import steps_per_epoch, training_arguments, with_equal_steps
-from dnatune.training_shares import entry_shares, write_training_shares
+from dnatune.training_shares import entry_shares, write_training_share
 from miniatures import model_settings
 
 TASK = task("multiclass")
@@ -98,7 +98,7 @@ def run(tmp_path):
 def test_written_parts_differ_from_the_run_in_training_records_alone(run, tmp_path):
     records, folds, label_map = run
     written = {share: tmp_path / f"{share}.tsv" for share in (0.25, 0.5)}
-    counts = write_training_shares(*run, [0, 1], written, 0, TASK)
+    counts = pd.concat([write_training_share(*run, [0, 1], *part, 0, TASK) for part in written.items()])
     whole = pd.read_csv(folds, sep="\t").set_index(["fold", "id"])["role"]
     smaller = None
     for share, path in written.items():
@@ -119,15 +119,15 @@ def test_written_parts_differ_from_the_run_in_training_records_alone(run, tmp_pa
             np.testing.assert_array_equal(np.sort([*data.train, *data.unused]), of_fold.train)
             np.testing.assert_array_equal(data.known, of_fold.known)
             np.testing.assert_array_equal(data.scored, of_fold.scored)
-    assert counts.query("share == 1")["real_share"].tolist() == [1, 1]
+    assert counts.query("share == 1")["real_share"].tolist() == [1] * 4
     # About two training records of class c in a fold: a quarter of them is less than one, half is one.
     assert (counts.query("share == 0.25")["small_classes"] == 1).all()
 
 
-def test_parts_that_do_not_grow_are_refused(run, tmp_path):
-    written = {share: tmp_path / f"{share}.tsv" for share in (0.01, 0.011)}
-    with pytest.raises(UserError, match=r"learning_curve\.shares.*0\.01 and 0\.011.*same \d+ training records"):
-        write_training_shares(*run, [0, 1], written, 0, TASK)
+def test_a_part_that_leaves_nothing_out_is_refused(run, tmp_path):
+    with pytest.raises(UserError, match=r"learning_curve\.shares.*0\.9999 leaves out none of the \d+ training records"):
+        write_training_share(*run, [0, 1], 0.9999, tmp_path / "folds.tsv", 0, TASK)
+    assert not (tmp_path / "folds.tsv").exists()
 
 
 @given(st.integers(1, 400), st.integers(1, 1600), st.integers(1, 40), st.integers(1, 4), st.integers(1, 30))

@@ -35,18 +35,18 @@ def curve_of_run():
     )
 
 
-rule training_shares:
+rule training_share:
     input:
         records="<results>/records/records.parquet",
         folds="<results>/folds/folds.tsv",
         label_map="<results>/labels/label_map.json",
     output:
-        counts="<results>/learning_curve/training_records.tsv",
-        folds=[f"{PART.format(part=part)}/folds.tsv" for part in PARTS],
+        folds=f"{PART}/folds.tsv",
+        counts=f"{PART}/training_records.tsv",
     log:
-        "<logs>/learning_curve/training_shares.log",
+        "<logs>/learning_curve/{part}/training_share.log",
     benchmark:
-        "<benchmarks>/learning_curve/training_shares.tsv"
+        "<benchmarks>/learning_curve/{part}/training_share.tsv"
     localrule: True
     conda:
         "../../envs/data.yaml"
@@ -55,15 +55,15 @@ rule training_shares:
         mem_mb=lambda wildcards, attempt: 4000 * attempt,
         runtime=lambda wildcards, attempt: 30 * attempt,
     params:
-        shares=list(PARTS.values()),
+        share=lambda wildcards: PARTS[wildcards.part],
         numbers=FOLDS,
         seed=config["seed"],
         task=TASK_NAMED,
-        code=code("split_training_shares.py", "labels"),
+        code=code("split_training_share.py", "labels"),
     message:
-        "Choosing parts of the training records"
+        "Choosing {wildcards.part} of the training records"
     script:
-        "../../scripts/split_training_shares.py"
+        "../../scripts/split_training_share.py"
 
 
 use rule train as train_on_part with:
@@ -129,11 +129,12 @@ use rule evaluate as evaluate_part with:
 rule learning_points:
     input:
         unpack(points_of_curve),
-        counts="<results>/learning_curve/training_records.tsv",
+        counts=[f"{PART.format(part=part)}/training_records.tsv" for part in PARTS],
         folds="<results>/folds/folds.tsv",
     output:
         curve="<results>/learning_curve/learning_curve.tsv",
         gains="<results>/learning_curve/gains.tsv",
+        counts="<results>/learning_curve/training_records.tsv",
     log:
         "<logs>/learning_curve/points.log",
     benchmark:
