@@ -126,8 +126,8 @@ def test_written_parts_differ_from_the_run_in_training_records_alone(run, tmp_pa
 
 def test_a_part_that_leaves_nothing_out_is_refused(run, tmp_path):
     with pytest.raises(UserError, match=r"learning_curve\.shares.*0\.9999 leaves out none of the \d+ training records"):
-        write_training_share(*run, [0, 1], 0.9999, tmp_path / "folds.tsv", 0, TASK)
-    assert not (tmp_path / "folds.tsv").exists()
+        write_training_share(*run, [0, 1], 0.9999, tmp_path / "part.tsv", 0, TASK)
+    assert not (tmp_path / "part.tsv").exists()
 
 
 @given(st.integers(1, 400), st.integers(1, 1600), st.integers(1, 40), st.integers(1, 4), st.integers(1, 30))
