@@ -86,7 +86,7 @@ use rule train as train_on_part with:
         "<benchmarks>/learning_curve/{part}/train/{model}/fold_{fold}.tsv"
     params:
         equal_steps=CURVE["keep"] == "steps",
-        checkpoints=f"{RUN_FOLDER}/checkpoints/learning_curve/{{part}}/{{model}}/fold_{{fold}}",
+        checkpoints=f"{RUN_FOLDER}/learning_curve/{{part}}/checkpoints/{{model}}/fold_{{fold}}",
     message:
         "Training {wildcards.model} on {wildcards.part} of fold {wildcards.fold}; progress: {log}"
 
