@@ -20,10 +20,10 @@ from dnatune.report_words import Metric, Sentence, number, percent
 from dnatune.tasks.base import Task
 
 EXPLAINED = {
-    "helps": "still rises: the whole interval is above 0",
-    "level": "has levelled off: even the upper end of the interval is too little to matter",
-    "unsure": "the folds disagree too much to tell a small gain from none",
-    "single": "one split cannot tell a gain from luck",
+    "helps": "still rises",
+    "level": "has levelled off",
+    "unsure": "cannot be said",
+    "single": "one split only",
 }
 
 
