@@ -1,38 +1,5 @@
 # Would more data help: trainings and baselines on nested parts of each fold's training records, judged like all others.
 # The rules are those of the run with another folds.tsv; the last point of the curve is the run itself.
-from dnatune.curve_models import on_curve
-
-CURVE = config["learning_curve"]
-ON_CURVE = on_curve(config, BASELINES, MISSING)
-# Names of folders -> shares, without the whole.
-PARTS = {f"{100 * share:g}_percent": share for share in CURVE["shares"][:-1]}
-PART = "<results>/learning_curve/{part}"
-
-
-wildcard_constraints:
-    part="|".join(map(re.escape, PARTS)),
-
-
-def points_of_curve(wildcards):
-    """Metrics of all points, the smallest part first and the run itself last."""
-    if not ON_CURVE:
-        raise WorkflowError(
-            f"snakemake learning_curve: found nothing to put on the curve with task: {config['task']} and the "
-            "baselines that run; name models or baselines in learning_curve.models."
-        )
-    whole = fold_files("metrics.tsv", ON_CURVE)
-    parts = [[path.replace("<results>", PART.format(part=part)) for path in whole] for part in PARTS]
-    return {f"metrics_{number}": paths for number, paths in enumerate([*parts, whole])}
-
-
-def curve_of_run():
-    """Tables of the learning curve, where the report shows it."""
-    files = {"curve": "learning_curve.tsv", "gains": "gains.tsv", "training_records": "training_records.tsv"}
-    return (
-        {name: f"<results>/learning_curve/{file}" for name, file in files.items()}
-        if CURVE["in_report"]
-        else {}
-    )
 
 
 rule training_share:
@@ -85,7 +52,7 @@ use rule train as train_on_part with:
     benchmark:
         "<benchmarks>/learning_curve/{part}/train/{model}/fold_{fold}.tsv"
     params:
-        equal_steps=CURVE["keep"] == "steps",
+        equal_steps=config["learning_curve"]["keep"] == "steps",
         checkpoints=f"{RUN_FOLDER}/learning_curve/{{part}}/checkpoints/{{model}}/fold_{{fold}}",
     message:
         "Training {wildcards.model} on {wildcards.part} of fold {wildcards.fold}; progress: {log}"
@@ -182,7 +149,7 @@ rule learning_curve:
     params:
         name=config["name"],
         language_models=MODELS,
-        keep=CURVE["keep"],
+        keep=config["learning_curve"]["keep"],
         colors=config["report"]["colors"],
         task=TASK_NAMED,
         code=code("write_learning_curve.py", "report"),

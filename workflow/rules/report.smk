@@ -1,5 +1,5 @@
 # Figures, tables and the one self-contained report.
-FIGURES = [*TASK.figures, *(["more_data"] if CURVE["in_report"] else [])]
+FIGURES = [*TASK.figures, *(["more_data"] if curve_of_run() else [])]
 TABLES = ["models", "removed_reasons", "time_and_memory", *TASK.report_tables]
 SECTIONS = [f"sections/{name}.html.j2" for name in TASK.sections]
 
