@@ -14,6 +14,7 @@ from dnatune.hardware import check_card
 from dnatune.job import job
 from dnatune.progress import ProgressFile
 from dnatune.tasks import task
+from dnatune.training import with_equal_steps
 
 # Models that learn their labels apart are many and small: one process, one after the other.
 GPUS = 1 if snakemake.params.settings.get("alone") else snakemake.resources.gpu
@@ -25,8 +26,11 @@ with job(snakemake) as log, ProgressFile.beside(snakemake.log[0]) as progress, d
     folder, number = Path(params.checkpoints), int(params.fold)
     kind, minutes = task(**params.task), snakemake.resources.checkpoint_minutes
     settings, keys = located(params.settings, given.get("backbone")), (params.seed, folder, number, params.code)
+    fold = load_fold(given.records, given.folds, given.label_map, number, kind)
+    if params.get("equal_steps"):  # a point of a learning curve
+        whole = len(fold.train) + len(fold.unused)
+        settings = {**settings, "training": with_equal_steps(settings["training"], len(fold.train), whole)}
     training = Job(params.model, settings, kind, *keys, minutes, progress, params.distances)
-    fold = load_fold(given.records, given.folds, given.label_map, training.fold, training.task)
     log.info("%s, fold %d: %d sequences to train on", training.model, training.fold, len(fold.train))
     inputs = open_inputs(given.tokens, given.get("embeddings"))
     units = training.task.units(training.settings, fold.classes)

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from dnatune import report, report_difficulty, report_files
+from dnatune import report, report_difficulty, report_files, report_more_data
 from dnatune.files import read_json, whole, write_tsv
 from dnatune.job import job
 from dnatune.tasks import task
@@ -44,6 +44,9 @@ with job(snakemake) as log:
     )
     if given.get("species"):
         run.difficulty = report_difficulty.read(given.species, given.suspicious, given.difficulty)
+    if given.get("curve"):
+        files, keep = (given.curve, given.gains, given.training_records), settings.config["learning_curve"]["keep"]
+        run.more_data = report_more_data.read(*files, kind, keep, run.language_models)
     if run.task.classes:
         run.unknowns = report_files.unknowns(report_files.listed(given.get("scores")), run.best, run.task)
     text = report.render(run, given.template, given.css, given.js)

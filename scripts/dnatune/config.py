@@ -15,6 +15,7 @@ import yaml
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError, best_match
 
+from dnatune.curve_models import check_curve
 from dnatune.errors import UserError, nearest
 from dnatune.experts import check_experts, check_predictor
 from dnatune.idle_keys import check_idle_keys, check_idle_ranks
@@ -148,6 +149,7 @@ def _settle_by_task(config: dict[str, Any]) -> None:
         if changed and section not in kind.sections:
             raise UserError(f"Configuration key '{changed[0]}' has no effect with {word}; leave it out.")
     if not kind.labelled:
+        _refuse_curve(config, word)
         config["baselines"]["methods"] = []
         check_experts(config, kind)
         check_predictor(config, kind)
@@ -179,6 +181,7 @@ def _settle_by_task(config: dict[str, Any]) -> None:
     kind.check(config)
     check_experts(config, kind)
     check_predictor(config, kind)
+    check_curve(config)
 
 
 def _check_ranks(columns: dict[str, Any], kind: Task, word: str) -> None:
@@ -212,6 +215,12 @@ def _refuse_unknowns(config: dict[str, Any], word: str) -> None:
             f"Configuration key '{keys[0]}' has no effect with {word}: only classes (multiclass, binary) can be "
             "unknown; leave it out."
         )
+
+
+def _refuse_curve(config: dict[str, Any], word: str) -> None:
+    """Refuse a learning curve where nothing is trained."""
+    for key in _changed_keys(config, "learning_curve"):
+        raise UserError(f"Configuration key '{key}' has no effect with {word}: nothing is trained; leave it out.")
 
 
 def _check_reading(key: str, model: dict[str, Any], kind: Task, word: str) -> None:

@@ -23,8 +23,10 @@ from dnatune.tasks.base import Task
 from dnatune.unknown_kinds import HELD_OUT, kinds_in_file
 
 ROLES = ("train", "validation", "test")
-# In folds.tsv a species may be held out of a fold on purpose: neither trained nor tested there, but scored.
-FOLD_ROLES = (*ROLES, HELD_OUT)
+# In folds.tsv a species may be held out of a fold on purpose: neither trained nor tested there, but scored. In the
+# folds of a learning curve (see ``training_shares``) some of the training records are unused.
+UNUSED = "unused"
+FOLD_ROLES = (*ROLES, HELD_OUT, UNUSED)
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,8 @@ class FoldData:
     outputs) in the order of their ids; ``groups`` (records,) numbers identical sequences and clusters;
     ``train``, ``validation``, ``test``, ``unknown`` row numbers. A record of a class too rare to train is
     unknown only if no known record shares its group: else a model may have seen it under another name.
-    ``held_out``, rows of classes that this fold does not train on purpose; ``kinds`` (unknown,) of ``UNKNOWN_KINDS``.
+    ``held_out``, rows of classes that this fold does not train on purpose; ``kinds`` (unknown,) of ``UNKNOWN_KINDS``;
+    ``unused``, rows that a point of a learning curve leaves out of the training part.
     """
 
     ids: np.ndarray
@@ -48,11 +51,12 @@ class FoldData:
     unknown: np.ndarray
     held_out: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
     kinds: np.ndarray | None = None
+    unused: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
 
     @property
     def known(self) -> np.ndarray:
         """Row numbers of all records of known classes, whatever their role in this fold."""
-        return np.sort(np.concatenate([self.train, self.validation, self.test, self.held_out]))
+        return np.sort(np.concatenate([self.train, self.validation, self.test, self.held_out, self.unused]))
 
     @property
     def scored(self) -> np.ndarray:

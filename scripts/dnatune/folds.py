@@ -20,7 +20,7 @@ from dnatune.files import whole
 from dnatune.fold_data import FOLD_ROLES, ROLES
 from dnatune.tasks.base import Task
 
-TRAIN, VALIDATION, TEST, HELD_OUT = range(4)
+TRAIN, VALIDATION, TEST, HELD_OUT, UNUSED = range(5)
 
 
 def stratified_group_folds(class_ids: np.ndarray, groups: np.ndarray, folds: int, seed: int) -> np.ndarray:
@@ -49,7 +49,7 @@ def stratified_group_folds(class_ids: np.ndarray, groups: np.ndarray, folds: int
         )
     rng = np.random.default_rng(seed)
     classes = int(class_ids.max()) + 1
-    label, member, count = _class_groups(class_ids, group)
+    label, member, count = class_groups(class_ids, group)
     sizes = np.bincount(group)
     # Order: rarest class, then largest group, then chance; a group's first appearance decides.
     groups_of = np.bincount(label, minlength=classes)
@@ -91,7 +91,7 @@ def choose_validation(
         return chosen
     rng = np.random.default_rng(seed)
     unique, group = np.unique(groups[rows], return_inverse=True)
-    label, member, count = _class_groups(class_ids[rows], group)
+    label, member, count = class_groups(class_ids[rows], group)
     classes = int(class_ids.max()) + 1
     sizes = np.bincount(group)
     remaining = np.bincount(label, minlength=classes)
@@ -143,7 +143,7 @@ def held_out_classes(
     classes = np.unique(class_ids)
     if share <= 0:
         return [classes[:0]] * folds
-    label, member, _ = _class_groups(class_ids, np.unique(groups, return_inverse=True)[1])
+    label, member, _ = class_groups(class_ids, np.unique(groups, return_inverse=True)[1])
     shared = np.bincount(member)[member] > 1
     free = np.setdiff1d(classes, label[shared])
     each = min(max(1, round(share * len(classes))), len(free), len(classes) - 2)
@@ -262,7 +262,7 @@ def read_folds(path: str | Path, ids: pa.Array) -> tuple[np.ndarray, np.ndarray,
     return table["fold"].to_numpy(), row, role
 
 
-def _class_groups(class_ids: np.ndarray, group: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def class_groups(class_ids: np.ndarray, group: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return the distinct pairs of class and group: class (m,), group (m,), records (m,)."""
     width = int(group.max()) + 1
     keys, counts = np.unique(class_ids.astype(np.int64) * width + group, return_counts=True)

@@ -34,6 +34,7 @@ from dnatune.tasks.regression_values import amount
 
 if TYPE_CHECKING:
     from dnatune.report_difficulty import Difficulty
+    from dnatune.report_more_data import MoreData
 
 
 @dataclass
@@ -59,6 +60,7 @@ class Run:
     benchmarks: pd.DataFrame = field(default_factory=pd.DataFrame)
     unknowns: pd.DataFrame = field(default_factory=pd.DataFrame)
     difficulty: Difficulty | None = None
+    more_data: MoreData | None = None
     runs: Sequence[Mapping[str, Any]] = ()
     tokens: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     calibrations: Sequence[Mapping[str, Any]] = ()
@@ -203,7 +205,7 @@ def render(run: Run, template: str | Path, css: str | Path, js: str | Path) -> s
             "source": as_data_uri(run.figures[name]),
             "caption": run.captions.get(name, FIGURES[name] + "."),
         }
-        for name in run.task.figures
+        for name in (*run.task.figures, "more_data")
         if name in run.figures
     }
     models = sorted(
@@ -219,6 +221,7 @@ def render(run: Run, template: str | Path, css: str | Path, js: str | Path) -> s
             sections=[SECTIONS[name] for name in run.task.sections if shows(run, name, rejection)],
             rejection=rejection,
             difficulty=run.difficulty,
+            more_data=run.more_data,
             answer=run.task.report.answer(run),
             big_numbers=big_numbers(run),
             figures=figures,

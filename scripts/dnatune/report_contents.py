@@ -9,6 +9,7 @@ FIGURES = {
     "folds": "Records of each role in each fold",
     "barcode_gap": "How far names are from each other and from themselves",
     "model_comparison": "Models against baselines on the test parts",
+    "more_data": "How good each model is with how many training sequences",
     "learning_curves": "Learning curves with the train-validation gap",
     "precision_recall": "Precision-recall curves on the test parts",
     "reliability": "Reliability before and after calibration",

@@ -128,9 +128,9 @@ def training_arguments(
 ) -> TrainingArguments:
     """Translate the ``training`` section to transformers' arguments; without a metric's way nothing is chosen."""
     choose = greater_is_better is not None
-    steps_per_epoch = math.ceil(math.ceil(records / settings["batch_size"]) / settings["gradient_accumulation"])
-    total_steps = steps_per_epoch * settings["epochs"]
-    interval = min(total_steps, max(1, round(settings["evaluate_every"] * steps_per_epoch)))
+    each_epoch = steps_per_epoch(settings, records)
+    total_steps = each_epoch * settings["epochs"]
+    interval = min(total_steps, max(1, round(settings["evaluate_every"] * each_epoch)))
     chosen = {
         "load_best_model_at_end": True,
         "metric_for_best_model": "validation_choice",
@@ -172,6 +172,23 @@ def training_arguments(
     # One job, one GPU: with several in sight the Trainer would split and multiply the batch by itself.
     arguments._n_gpu = min(arguments.n_gpu, 1)
     return arguments
+
+
+def steps_per_epoch(settings: dict[str, Any], records: int) -> int:
+    """Return the steps of the optimiser in one pass over ``records`` training records."""
+    return math.ceil(math.ceil(records / settings["batch_size"]) / settings["gradient_accumulation"])
+
+
+def with_equal_steps(settings: dict[str, Any], records: int, of: int) -> dict[str, Any]:
+    """Return the ``training`` section for ``records`` training records with the steps that it has for ``of`` of them.
+
+    More epochs, and as many more between two evaluations, so that schedule, evaluations and early stopping are those of
+    the whole training part, to the next full epoch. With the same epochs a tenth of the records would get a tenth of
+    the steps, and less training would look like too little data.
+    """
+    longer = steps_per_epoch(settings, of) / steps_per_epoch(settings, records)
+    epochs, between = math.ceil(settings["epochs"] * longer), settings["evaluate_every"] * longer
+    return {**settings, "epochs": epochs, "evaluate_every": between}
 
 
 class FoldTrainer(Trainer):

@@ -139,7 +139,7 @@ def test_every_way_to_import_is_followed(copy):
 # What trains a model, or reads the training sequences with one.
 TRAINS = {"train_fold.py", "refit_model.py", "embed_reference.py"}
 READS_LABELS = {"read_records.py", "map_labels.py", "split_folds.py", "run_baseline.py", "evaluate_fold.py"}
-READS_LABELS |= {"package_engine.py", *TRAINS}
+READS_LABELS |= {"package_engine.py", "split_training_share.py", *TRAINS}
 JUDGES = {"evaluate_fold.py", "package_model.py", "package_engine.py", "name_query.py", "write_report.py"}
 
 
@@ -150,7 +150,7 @@ JUDGES = {"evaluate_fold.py", "package_model.py", "package_engine.py", "name_que
         ("tasks/class_learning.py", {*TRAINS, "name_query.py"}),
         ("tasks/class_labels.py", READS_LABELS),
         ("tasks/class_judging.py", JUDGES),
-        ("tasks/class_report.py", {"write_report.py"}),
+        ("tasks/class_report.py", {"write_report.py", "write_learning_curve.py"}),
         ("baselines.py", {"run_baseline.py", "package_engine.py", "name_query.py"}),
         ("tasks/binary_labels.py", set()),
         ("tasks/binary_judging.py", set()),

@@ -11,6 +11,7 @@ sys.path.insert(0, str(WORKFLOW_FOLDER / "scripts"))
 from dnatune import config as configuration
 from dnatune.backbones import folder_version
 from dnatune.baseline_programs import PROGRAMS, runnable
+from dnatune.curve_models import on_curve
 from dnatune.errors import UserError
 from dnatune.experts import experts
 from dnatune.files import fingerprint
@@ -58,6 +59,11 @@ JUDGED = {
     **dict.fromkeys(ENGINES, "engines"),
 }
 
+# The learning curve: models and baselines that are on it, and its parts of the training records (folder -> share).
+ON_CURVE = on_curve(config, BASELINES, MISSING)
+PARTS = {f"{100 * share:g}_percent": share for share in config["learning_curve"]["shares"][:-1]}
+PART = "<results>/learning_curve/{part}"
+
 # What calibration, thresholds and sets of names depend on: params of every rule that judges.
 JUDGING = {
     "calibration": config["calibration"],
@@ -81,6 +87,7 @@ wildcard_constraints:
     engine="|".join(map(re.escape, ENGINES)) or NOTHING,
     kind="models|baselines|engines",
     predictor="|".join(map(re.escape, JUDGED)),
+    part="|".join(map(re.escape, PARTS)),
 
 
 def code(script, *parts):
@@ -196,6 +203,25 @@ def difficulty_of_data():
     return {name: f"<results>/difficulty/{file}" for name, file in files.items()}
 
 
+def points_of_curve(wildcards):
+    """Metrics of all points of the learning curve, the smallest part first and the run itself last."""
+    if not ON_CURVE:
+        raise WorkflowError(
+            f"snakemake learning_curve: found nothing to put on the curve with task: {config['task']} and the "
+            "baselines that run; name models or baselines in learning_curve.models."
+        )
+    whole = fold_files("metrics.tsv", ON_CURVE)
+    parts = [[path.replace("<results>", PART.format(part=part)) for path in whole] for part in PARTS]
+    return {f"metrics_{number}": paths for number, paths in enumerate([*parts, whole])}
+
+
+def curve_of_run():
+    """Tables of the learning curve, where the report shows it."""
+    names = {"curve": "learning_curve", "gains": "gains", "training_records": "training_records"}
+    shown = names if config["learning_curve"]["in_report"] else {}
+    return {name: f"<results>/learning_curve/{file}.tsv" for name, file in shown.items()}
+
+
 def report_source(name):
     """A file the report is made from: template, style, script or caption."""
     return str(WORKFLOW_FOLDER / "workflow" / "report" / name)
@@ -216,7 +242,8 @@ def benchmarks_of_jobs():
 
 def reported_config():
     """The configuration as the report shows it: what the results depend on."""
-    hidden = ("report", "query", "training_environment", "backbones_folder", "gpu_cards", "container")
+    hidden = ["report", "query", "training_environment", "backbones_folder", "gpu_cards", "container"]
+    hidden += [] if config["learning_curve"]["in_report"] else ["learning_curve"]
     shown = {k: v for k, v in config.items() if k not in hidden}
     models = {m: {k: v for k, v in s.items() if k != "resources"} for m, s in config["models"].items()}
     return {**shown, "models": models}

@@ -1,5 +1,5 @@
 # Figures, tables and the one self-contained report.
-FIGURES = list(TASK.figures)
+FIGURES = [*TASK.figures, *(["more_data"] if curve_of_run() else [])]
 TABLES = ["models", "removed_reasons", "time_and_memory", *TASK.report_tables]
 SECTIONS = [f"sections/{name}.html.j2" for name in TASK.sections]
 
@@ -8,6 +8,7 @@ rule figures:
     input:
         **{name: fold_files(f"{name}.tsv", MODELS + BASELINES + ENGINES) for name in TASK.fold_tables},
         **difficulty_of_data(),
+        **curve_of_run(),
         labels_summary="<results>/labels/summary.json",
         class_balance="<results>/labels/class_balance.tsv",
         folds_audit="<results>/folds/audit.json",
@@ -50,6 +51,7 @@ rule report:
     input:
         **{name: fold_files(f"{name}.tsv", MODELS + BASELINES + ENGINES) for name in TASK.fold_tables},
         **difficulty_of_data(),
+        **curve_of_run(),
         records_summary="<results>/records/summary.json",
         removed="<results>/records/removed.tsv",
         labels_summary="<results>/labels/summary.json",
@@ -67,7 +69,7 @@ rule report:
         calibrations=fold_files("calibration.json", JUDGED),
         benchmarks=benchmarks_of_jobs(),
         template=report_source("report.html.j2"),
-        parts=[report_source(name) for name in ("pieces.html.j2", *SECTIONS)],
+        parts=[report_source(name) for name in ("pieces.html.j2", "sections/more_data.html.j2", *SECTIONS)],
         css=report_source("report.css"),
         js=report_source("report.js"),
         captions=[report_source(f"{figure}.rst") for figure in FIGURES],
