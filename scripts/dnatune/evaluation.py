@@ -70,8 +70,10 @@ def evaluate_fold(
         del p
         tables.append(raw.assign(split="validation", stage="raw"))
     curves: dict[str, np.ndarray] = {"pr_recall": RECALL_GRID}
+    p = None
     # One stage at a time: only one float64 table of the test part is in memory.
     for stage in ("raw", "calibrated"):
+        del p
         p = probabilities(test.logits) if stage == "raw" else task.judging.calibrated(calibrator, test.logits)
         ranking = rank_classes(p, test.label)
         table = evaluate(p, test.label, class_names, top_k, ranking=ranking)
@@ -87,11 +89,10 @@ def evaluate_fold(
             table, curves["set_size"] = prediction_sets.judge(calibrator["sets"], p, test.label, settings.trained)
             curves["set_asked"] = np.array(settings.set_coverage)
             tables.append(table.assign(split="test", stage=stage))
-        del p
-    tables.append(
-        unknown_figures(scores.part("unknown"), lambda logits: task.judging.calibrated(calibrator, logits), settings)
-    )
-    rows, more = evaluate_rejection(scores, calibrator, task.judging.calibrated)
+    unknown = scores.part("unknown")
+    of_unknown = task.judging.calibrated(calibrator, unknown.logits)
+    tables.append(unknown_figures(unknown, of_unknown, settings))
+    rows, more = evaluate_rejection(test, p, unknown, of_unknown, calibrator.get("rejection"))
     tables.append(rows)
     curves |= more
     metrics = pd.concat(tables, ignore_index=True).assign(model=model, fold=fold)[METRIC_COLUMNS]

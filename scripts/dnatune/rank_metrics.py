@@ -6,7 +6,6 @@ Takes probabilities of labels (n, labels) and a ``Taxonomy``; gives rows for met
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -72,19 +71,17 @@ def mistakes(predicted: np.ndarray, labels: np.ndarray, taxonomy: Taxonomy | Non
     return pd.DataFrame({"rank": [*taxonomy.ranks, NOWHERE], "count": counts, "tested": len(labels)})
 
 
-def unknown_figures(
-    unknown: Scores, calibrated: Callable[[np.ndarray], np.ndarray], settings: EvaluationSettings
-) -> pd.DataFrame:
+def unknown_figures(unknown: Scores, probabilities: np.ndarray, settings: EvaluationSettings) -> pd.DataFrame:
     """Return calibrated figures of records whose label was not trained: metric, class, value, split, stage.
 
-    At each higher rank ``records``: those whose true taxon was trained, and of these ``accuracy``, ``named`` and
+    ``probabilities`` (n, labels) are their calibrated ones. At each higher rank ``records``: those whose true taxon was trained, and of these ``accuracy``, ``named`` and
     ``named_right``. At the label's own rank nothing can be right: ``records``, and ``named``, which ought to be 0.
     """
     taxonomy, found = settings.taxonomy, {}
     if taxonomy is None or not len(unknown.id):
         return tidy({}).assign(split="unknown", stage="calibrated")
     lines = [taxonomy.unknown.get(str(name), [None] * len(taxonomy.taxa)) for name in unknown.id]
-    for rank, p in enumerate(taxonomy.roll_up(calibrated(unknown.logits))):
+    for rank, p in enumerate(taxonomy.roll_up(probabilities)):
         name, truth = taxonomy.ranks[rank], np.full(len(lines), -1)
         if rank:
             number = {taxon: i for i, taxon in enumerate(taxonomy.taxa[rank - 1]) if taxon is not None}
