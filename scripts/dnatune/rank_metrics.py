@@ -74,8 +74,9 @@ def mistakes(predicted: np.ndarray, labels: np.ndarray, taxonomy: Taxonomy | Non
 def unknown_figures(unknown: Scores, probabilities: np.ndarray, settings: EvaluationSettings) -> pd.DataFrame:
     """Return calibrated figures of records whose label was not trained: metric, class, value, split, stage.
 
-    ``probabilities`` (n, labels) are their calibrated ones. At each higher rank ``records``: those whose true taxon was trained, and of these ``accuracy``, ``named`` and
-    ``named_right``. At the label's own rank nothing can be right: ``records``, and ``named``, which ought to be 0.
+    ``probabilities`` (n, labels) are their calibrated ones. At each higher rank ``records``: those whose true taxon was
+    trained, and of these ``accuracy``, ``named`` and ``named_right``. At the label's own rank nothing can be right:
+    ``records``, and ``named``, which ought to be 0.
     """
     taxonomy, found = settings.taxonomy, {}
     if taxonomy is None or not len(unknown.id):
