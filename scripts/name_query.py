@@ -22,7 +22,9 @@ with job(snakemake) as log:
     name = best_model(read_table(given.metrics), list(params.models), kind)
     why = f"best {kind.best_by} on validation of {len(params.models)} saved models"
     for engine in params.engines:
-        if predictor([files.read_json(path) for path in given.runs], engine, name) == engine:
+        if name is None:
+            name, why = engine, "no language model is saved"
+        elif predictor([files.read_json(path) for path in given.runs], engine, name) == engine:
             name, why = engine, f"its log loss on validation is not above that of {name}"
     if params.wanted:
         name, why = params.wanted, "predict_with"

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 from scipy.optimize import minimize_scalar
-from scipy.special import expit, log_softmax, softmax
+from scipy.special import expit, softmax
 from sklearn.isotonic import IsotonicRegression
 
 from dnatune.scores import mean_log_loss, row_blocks
@@ -167,29 +167,35 @@ def _fit_temperature(logits: np.ndarray, labels: np.ndarray) -> Calibrator:
     A weak prior, log T normal around 0, keeps T in bounds where the model makes (almost) no error on a small
     validation part: there the likelihood alone sharpens without end, and the first error on test costs all.
     """
+    return {"temperature": best_temperature(lambda scale: mean_log_loss(logits * scale, labels), len(labels))}
+
+
+def best_temperature(loss: Callable[[np.float32], float], records: int) -> float:
+    """Return the T of lowest ``loss(1 / T)`` (mean log loss in nats of so many records) with the prior on log T."""
     found = minimize_scalar(
-        lambda log_t: (
-            mean_log_loss(logits * np.float32(np.exp(-log_t)), labels)
-            + log_t**2 / (2 * LOG_TEMPERATURE_SPREAD**2 * len(labels))
-        ),
+        lambda log_t: loss(np.float32(np.exp(-log_t))) + log_t**2 / (2 * LOG_TEMPERATURE_SPREAD**2 * records),
         bounds=(-np.log(100), np.log(100)),
         method="bounded",
         options={"xatol": 1e-4},
     )
-    return {"temperature": float(np.exp(found.x))}
+    return float(np.exp(found.x))
 
 
 def log_odds(logits: np.ndarray) -> np.ndarray:
     """Return log(p / (1 - p)) of softmax(logits) as float64 (n, classes), exact near 0 and near 1."""
-    logp = log_softmax(logits, axis=1)
-    rows = np.arange(len(logp))
-    top = logp.argmax(axis=1)
+    rows, top = np.arange(len(logits)), logits.argmax(axis=1)
+    logp = logits - logits[rows, top][:, None]
+    p = np.exp(logp)
+    total = p.sum(axis=1, keepdims=True)
+    logp -= np.log(total)
     best = logp[rows, top]
     # 1 - p of the top class is the sum of the others: a difference would be lost in rounding.
     logp[rows, top] = -np.inf
     highest = logp.max(axis=1, keepdims=True)
     rest = highest[:, 0] + np.log(np.exp(logp - highest).sum(axis=1))
-    logp -= np.log1p(-np.exp(logp))
+    p /= -total
+    p[rows, top] = 0
+    logp -= np.log1p(p, out=p)
     logp[rows, top] = best - rest
     return logp
 

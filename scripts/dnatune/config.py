@@ -47,6 +47,11 @@ def resolve(config: dict[str, Any]) -> dict[str, Any]:
     Raises UserError for the first mistake, naming the key, what was found and what was expected.
     """
     schema = load_schema()
+    if "models" in config and config["models"] is None:
+        raise UserError(
+            "Configuration key 'models' names nothing: give at least one model, or write models: {} for a run without "
+            "language models."
+        )
     resolved = _complete(copy.deepcopy(dict(config)), schema)
     error = best_match(Draft202012Validator(schema).iter_errors(resolved))
     if error is not None:
@@ -124,8 +129,6 @@ def _sentence(error: ValidationError) -> str:
             return f"{where}: found {error.instance!r}, expected letters, digits and . _ - only, without blanks."
         case "pattern":
             return f"{where}: found {error.instance!r}, expected a colour such as #0072B2."
-        case "minProperties":
-            return f"{where} names nothing: give at least one entry."
         case "minimum" | "maximum" | "exclusiveMinimum" | "exclusiveMaximum":
             words = {
                 "minimum": "at least",
@@ -149,6 +152,8 @@ def _settle_by_task(config: dict[str, Any]) -> None:
         if changed and section not in kind.sections:
             raise UserError(f"Configuration key '{changed[0]}' has no effect with {word}; leave it out.")
     if not kind.labelled:
+        if not config["models"]:
+            raise UserError(f"Configuration key 'models': with {word} nothing can be done without a model; name one.")
         _refuse_curve(config, word)
         config["baselines"]["methods"] = []
         check_experts(config, kind)
@@ -169,6 +174,8 @@ def _settle_by_task(config: dict[str, Any]) -> None:
         baselines["methods"] = [name for name in kind.baselines if name not in left]
     for method in baselines["methods"]:
         _one_of("baselines.methods", method, kind.baselines, word)
+    if not config["models"] and not baselines["methods"]:
+        raise UserError("Configuration key 'models': there are no models and no baselines; name a model or a method.")
     if baselines["tune"] and not set(baselines["methods"]) & set(kind.tuned):
         raise UserError(
             f"Configuration key 'baselines.tune' has no effect: with {word} it chooses settings of "

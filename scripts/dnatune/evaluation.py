@@ -71,8 +71,10 @@ def evaluate_fold(
         del p
         tables.append(raw.assign(split="validation", stage="raw"))
     curves: dict[str, np.ndarray] = {"pr_recall": RECALL_GRID}
+    p = None
     # One stage at a time: only one float64 table of the test part is in memory.
     for stage in ("raw", "calibrated"):
+        del p
         p = probabilities(test.logits) if stage == "raw" else task.judging.calibrated(calibrator, test.logits)
         ranking = rank_classes(p, test.label)
         table = evaluate(p, test.label, class_names, top_k, ranking=ranking)
@@ -88,13 +90,11 @@ def evaluate_fold(
             table, curves["set_size"] = prediction_sets.judge(calibrator["sets"], p, test.label, settings.trained)
             curves["set_asked"] = np.array(settings.set_coverage)
             tables.append(table.assign(split="test", stage=stage))
-        del p
     unknown = scores.part("unknown")
-    p = task.judging.calibrated(calibrator, unknown.logits)
-    relatives = relatives_of_rejected(p, unknown.evidence, calibrator.get("rejection"))
-    tables.append(unknown_figures(unknown, p, relatives, settings))
-    del p
-    rows, more = evaluate_rejection(scores, calibrator, task.judging.calibrated)
+    of_unknown = task.judging.calibrated(calibrator, unknown.logits)
+    relatives = relatives_of_rejected(of_unknown, unknown.evidence, calibrator.get("rejection"))
+    tables.append(unknown_figures(unknown, of_unknown, relatives, settings))
+    rows, more = evaluate_rejection(test, p, unknown, of_unknown, calibrator.get("rejection"))
     tables.append(rows)
     curves |= more
     metrics = pd.concat(tables, ignore_index=True).assign(model=model, fold=fold)[METRIC_COLUMNS]

@@ -13,8 +13,8 @@ def experts(config: Mapping[str, Any], task: Task, baselines: Sequence[str]) -> 
     """Return the experts of the engine, none where there is no engine.
 
     ``baselines`` are the methods that can run here. By default the models that are saved and, in each of the task's
-    ``experts``, the first method that runs: an engine needs one of each. Experts that are named but cannot run
-    are left out; fewer than two make no engine.
+    ``experts``, the first method that runs; where models are trained, an engine needs one of them. Experts that are
+    named but cannot run are left out; fewer than two make no engine.
     """
     if config["engine"]["experts"] is not None:
         named = [name for name in config["engine"]["experts"] if name in config["models"] or name in baselines]
@@ -22,7 +22,7 @@ def experts(config: Mapping[str, Any], task: Task, baselines: Sequence[str]) -> 
     models = config["packaging"]["models"] or list(config["models"])
     methods = [next((name for name in place if name in baselines), None) for place in task.experts]
     found = [name for name in methods if name]
-    return [*models, *found] if models and found else []
+    return [*models, *found] if found and len(models) + len(found) > 1 else []
 
 
 def check_experts(config: Mapping[str, Any], task: Task) -> None:

@@ -66,7 +66,7 @@ def model_comparison(
         axes.locator_params(axis="x", nbins=5)
         axes.grid(axis="y", visible=False)
     grid[0, 0].set_yticks(range(len(models)), [shortened(model, 22) for model in models])
-    drawn = {kinds.get(model, "baseline") for model in models} | {"language model", "baseline"}
+    drawn = {kinds.get(model, "baseline") for model in models}
     _comparison_legend(figure, [kind for kind in KINDS if kind in drawn], colors)
     return figure
 

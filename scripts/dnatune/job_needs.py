@@ -148,6 +148,11 @@ def tokenizing(data: DataSize) -> Needs:
     return _needs(1, 0, PROCESS_MB + 12 * data.bases / MB, data.bases / 100_000, 0)
 
 
+def searching(queries: DataSize, data: DataSize) -> Needs:
+    """Return what k-mers and alignments need to name ``queries``: tables of both, and a second for 50 of them."""
+    return _needs(1, 0, PROCESS_MB + tables(data) + tables(queries), queries.sequences / 50, 0)
+
+
 def largest(needs: Sequence[Needs]) -> Needs:
     """Return what suffices for each of several jobs."""
     return Needs(*(max(getattr(each, name) for each in needs) for name in ("mem_mb", "runtime", "gpu_mem_mb")))

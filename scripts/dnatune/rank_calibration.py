@@ -12,6 +12,7 @@ to one at each rank and never fall on the way up.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -35,13 +36,37 @@ def fit(
     if adjust and len(labels) >= 2:
         for rank, p in enumerate(taxonomy.roll_up(probabilities)):
             truth = taxonomy.of_label[rank][labels]
-            logits = np.log(np.maximum(p, TINY)).astype(np.float32)
             if rank < len(taxonomy.parents):
-                parent = taxonomy.parents[rank]
-                # Where the step starts from the true parent, only its members are in the choice.
-                logits[parent[None, :] != parent[truth][:, None]] = -np.inf
-            temperatures[rank] = calibration.METHODS["temperature"].fit(logits, truth)["temperature"]
+                loss = _step_loss(taxonomy, rank, p, truth)
+                temperatures[rank] = calibration.best_temperature(loss, len(labels))
+            else:
+                logits = np.log(np.maximum(p, TINY)).astype(np.float32)
+                temperatures[rank] = calibration.METHODS["temperature"].fit(logits, truth)["temperature"]
     return {**taxonomy.to_json(), "threshold": threshold, "temperatures": temperatures, "records": len(labels)}
+
+
+def _step_loss(taxonomy: Taxonomy, rank: int, p: np.ndarray, truth: np.ndarray) -> Callable[[np.float32], float]:
+    """Return what gives the mean log loss (nats) of the step from the true parent down to ``truth`` (n,) of ``rank``.
+
+    Only the parent's members are in the choice, a few of thousands of taxa: their logits stand one record after the
+    other, in place of a table (n, taxa). The argument is what the logits are multiplied by.
+    """
+    order, starts = taxonomy.members(rank)
+    above = taxonomy.parents[rank][truth]
+    counts = np.diff([*starts, len(order)])[above]
+    begins = np.cumsum(counts) - counts
+    rows = np.repeat(np.arange(len(truth)), counts)
+    members = order[np.arange(counts.sum()) - np.repeat(begins - starts[above], counts)]
+    logits = np.log(np.maximum(p[rows, members], TINY)).astype(np.float32)
+    own = np.log(np.maximum(p[np.arange(len(truth)), truth], TINY)).astype(np.float32)
+
+    def loss(scale: np.float32) -> float:
+        scaled = (logits * scale).astype(np.float64)
+        highest = np.maximum.reduceat(scaled, begins)
+        total = np.add.reduceat(np.exp(scaled - np.repeat(highest, counts)), begins)
+        return float(np.mean(highest + np.log(total) - (own * scale).astype(np.float64)))
+
+    return loss
 
 
 def apply(fitted: dict[str, Any], probabilities: np.ndarray) -> np.ndarray:

@@ -7,7 +7,6 @@ only judged here.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -20,13 +19,14 @@ from dnatune.unknown_kinds import masks_of_kinds
 COLUMNS = ["split", "stage", "metric", "class", "value"]
 SHARES = np.arange(1, 101) / 100
 
-Calibrated = Callable[[dict[str, Any], np.ndarray], np.ndarray]
-
 
 def evaluate_rejection(
-    scores: Scores, calibrator: dict[str, Any], calibrated: Calibrated
+    test: Scores, p: np.ndarray, unknown: Scores, of_unknown: np.ndarray, fitted: dict[str, Any] | None
 ) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:
     """Return rows (split, stage, metric, class, value) and the arrays of the curves.
+
+    ``p`` and ``of_unknown`` (n, classes) are the calibrated probabilities of test and of unknown records, ``fitted``
+    is what ``rejection.fit`` gave.
 
     Of unknown records: ``records``; for each score ``auroc_<score>`` against the test records and
     ``rejected_<score>``, the share above that score's threshold; of the chosen score ``auroc``, ``rejected``, and
@@ -35,14 +35,11 @@ def evaluate_rejection(
     misclassification), ``underclassified``, the share that would be named rightly and is rejected, and
     ``accuracy_named`` among those that get a name.
     """
-    fitted = calibrator.get("rejection")
-    test, unknown = scores.part("test"), scores.part("unknown")
     if not fitted or not fitted["thresholds"] or not len(test.id):
         return pd.DataFrame(columns=COLUMNS), {}
-    p = calibrated(calibrator, test.logits)
     right = p.argmax(axis=1) == test.label
     known = rejection_scores(p, test.evidence)
-    other = rejection_scores(calibrated(calibrator, unknown.logits), unknown.evidence)
+    other = rejection_scores(of_unknown, unknown.evidence)
     chosen, thresholds = fitted["score"], fitted["thresholds"]
     named = known[chosen] <= thresholds[chosen]
     values = {

@@ -85,7 +85,7 @@ def who_names(run: Run) -> str:
     if run.predict_with:
         return f"snakemake predict uses {run.predict_with}, as the configuration says."
     runs = engine_runs(run)
-    losses, chosen = validation_losses(runs), predictor(runs, engine, model)
+    losses, chosen = validation_losses(runs), predictor(runs, engine, model) or engine
     if engine not in losses:
         return f"snakemake predict uses {chosen}: no validation records tell more."
     loss = f"its log loss on validation is {number(losses[engine])}"

@@ -350,7 +350,7 @@ def other_steps(run: RunFolder, models: list[str], alive: bool | None) -> dict[s
         step("saved models", [(f"final/{m}", f"logs/package/{m}.log") for m in saved]),
         step("vectors", [(f"vectors/{m}.parquet", f"logs/vectors/{m}.log") for m in run.names("vectors")]),
     ]
-    if models:
+    if models or methods:
         after += [
             step("comparison", [("comparison.tsv", "logs/compare.log")]),
             step("report", [("report/report.html", "logs/report.log")]),

@@ -43,13 +43,14 @@ def top_hit_logits(
     searched, because labelled barcodes are oriented. Raises ``UserError`` where vsearch is missing or fails.
     """
     program = _program("vsearch", "vsearch_top_hit")
-    logits = np.full((len(query), classes), 100 * min_identity - 1, dtype=np.float32)
+    distinct, place = _distinct(query)
+    logits = np.full((len(distinct), classes), 100 * min_identity - 1, dtype=np.float32)
     if not len(query) or not len(train):
-        return logits
+        return logits[place]
     with tempfile.TemporaryDirectory(prefix="dnatune-vsearch-") as folder:
         database, queries, hits = (Path(folder) / name for name in ("train.fasta", "query.fasta", "hits.tsv"))
         _write_fasta(database, train)
-        _write_fasta(queries, query)
+        _write_fasta(queries, distinct)
         command = [program, "--usearch_global", str(queries), "--db", str(database)]
         command += ["--id", str(min_identity), "--strand", "plus", "--qmask", "none", "--dbmask", "none"]
         command += ["--maxaccepts", str(ACCEPTED), "--maxrejects", str(REJECTED)]
@@ -61,7 +62,7 @@ def top_hit_logits(
         found = np.array([line.split("\t") for line in text.splitlines()], dtype=np.float64)
         rows, targets = found[:, 0].astype(np.int64), found[:, 1].astype(np.int64)
         np.maximum.at(logits, (rows, labels[targets]), found[:, 2].astype(np.float32))
-    return logits
+    return logits[place]
 
 
 def blast_top_hit_logits(
@@ -79,14 +80,15 @@ def blast_top_hit_logits(
     Raises ``UserError`` where BLAST is missing or fails.
     """
     program, maker = (_program(name, "blast_top_hit") for name in ("blastn", "makeblastdb"))
-    logits = np.full((len(query), classes), 100 * min_similarity - 1, dtype=np.float32)
+    distinct, place = _distinct(query)
+    logits = np.full((len(distinct), classes), 100 * min_similarity - 1, dtype=np.float32)
     if not len(query) or not len(train):
-        return logits
-    lengths = [np.array([len(s) for s in part]) for part in (query, train)]
+        return logits[place]
+    lengths = [np.array([len(s) for s in part]) for part in (distinct, train)]
     with tempfile.TemporaryDirectory(prefix="dnatune-blast-") as folder:
         database, queries, hits = (Path(folder) / name for name in ("train.fasta", "query.fasta", "hits.tsv"))
         _write_fasta(database, train)
-        _write_fasta(queries, query)
+        _write_fasta(queries, distinct)
         _run([maker, "-in", str(database), "-dbtype", "nucl"])
         command = [program, "-task", "megablast", "-query", str(queries), "-db", str(database), "-strand", "plus"]
         command += ["-dust", "no", "-max_hsps", "1", "-max_target_seqs", str(BLAST_TARGETS)]
@@ -99,7 +101,7 @@ def blast_top_hit_logits(
         kept = similarity >= min_similarity
         best = (100 * similarity[kept]).astype(np.float32)
         np.maximum.at(logits, (rows[kept], labels[targets[kept]]), best)
-    return logits
+    return logits[place]
 
 
 def sintax_logits(
@@ -136,6 +138,13 @@ def sintax_logits(
                 logits[int(row)] = np.log((1 - probability) / (classes - 1))
                 logits[int(row), int(match[1])] = np.log(probability)
     return logits
+
+
+def _distinct(query: Sequence[str]) -> tuple[list[str], np.ndarray]:
+    """Return the sequences that differ, each of which is searched once, and the place of every query among them."""
+    number: dict[str, int] = {}
+    place = np.array([number.setdefault(sequence, len(number)) for sequence in query], dtype=np.int64)
+    return list(number), place
 
 
 def _program(name: str, method: str) -> str:

@@ -153,7 +153,7 @@ def test_unknown_key_like_no_other_lists_the_known():
         ("data.sequences", 3, "text"),
         ("data.columns.ranks", "genus", "a list"),
         ("filter", [1], "a group of keys"),
-        ("models", {}, "at least one"),
+        ("models", None, "at least one"),
         ("name", "a b", "without blanks"),
         ("name", "../x", "without blanks"),
         ("report.colors", ["#000000", "#111111", "red"], "colour such as"),

@@ -62,6 +62,12 @@ def test_the_threshold_is_the_conformal_rank():
     assert rejection.threshold(np.arange(5.0), 0.05) == 4  # too few: nothing on validation is rejected
 
 
+def judged(scores, calibrator):
+    test, unknown = scores.part("test"), scores.part("unknown")
+    p, other = (TASK.judging.calibrated(calibrator, part.logits) for part in (test, unknown))
+    return evaluate_rejection(test, p, unknown, other, calibrator["rejection"])
+
+
 @pytest.mark.parametrize("score", rejection.SCORES)
 @pytest.mark.parametrize("false_alarm", [0.05, 0.2])
 def test_about_the_promised_share_of_new_known_records_is_kept(score, false_alarm):
@@ -70,7 +76,7 @@ def test_about_the_promised_share_of_new_known_records_is_kept(score, false_alar
         scores = fold(200, 1000, seed)
         settings = EvaluationSettings("none", rejection=score, false_alarm=false_alarm)
         calibrator = TASK.judging.calibrate(scores.part("validation"), settings)
-        rows, _ = evaluate_rejection(scores, calibrator, TASK.judging.calibrated)
+        rows, _ = judged(scores, calibrator)
         kept.append(1 - value(rows, "test", "rejected"))
     # The standard error of the mean of 20 thresholds is below 0.007 even at 20 %.
     assert np.mean(kept) == pytest.approx(1 - false_alarm, abs=0.02)
@@ -85,7 +91,7 @@ def value(rows, split, metric, group="all"):
 def test_figures_of_a_fold_against_plain_arithmetic():
     scores = fold()
     calibrator = TASK.judging.calibrate(scores.part("validation"), EvaluationSettings("none", rejection="energy"))
-    rows, curves = evaluate_rejection(scores, calibrator, TASK.judging.calibrated)
+    rows, curves = judged(scores, calibrator)
     test, unknown = scores.part("test"), scores.part("unknown")
     limit = np.sort(-logsumexp(scores.part("validation").logits.astype(float), axis=1))[int(np.ceil(401 * 0.95)) - 1]
     known = -logsumexp(test.logits.astype(float), axis=1)

@@ -82,7 +82,7 @@ NOTHING = "(?!)"
 
 wildcard_constraints:
     fold=r"\d+",
-    model="|".join(map(re.escape, TRAINED)),
+    model="|".join(map(re.escape, TRAINED)) or NOTHING,
     method="|".join(BASELINES) or NOTHING,
     engine="|".join(map(re.escape, ENGINES)) or NOTHING,
     kind="models|baselines|engines",
@@ -151,6 +151,11 @@ def predictions(wildcards):
     """The table of names for the query, or a hint how to name one."""
     if config["query"] is None:
         raise WorkflowError("Nothing to predict: name a FASTA file with --config query=unknown.fasta.")
+    if not final_models():
+        raise WorkflowError(
+            "Nothing is saved that could name sequences: give the configuration a model, or an engine of two "
+            "baselines or more (engine.experts)."
+        )
     stem = re.sub(r"(\.(fasta|fa|fna|fas|fsa))?(\.gz)?$", "", Path(config["query"]).name)
     return [f"<results>/predictions/{stem}.tsv"]
 

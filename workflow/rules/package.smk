@@ -139,7 +139,7 @@ rule name_query:
         mem_mb=asked("name_query", "mem_mb"),
         runtime=asked("name_query", "runtime"),
         # Names are given on one GPU, however many trained.
-        gpu=min(1, max(config["models"][name]["resources"]["gpu"] for name in PACKAGED)),
+        gpu=min(1, max((config["models"][name]["resources"]["gpu"] for name in PACKAGED), default=0)),
         gpu_mem_mb=asked("name_query", "gpu_mem_mb"),
         gpu_model=card("name_query"),
     params:

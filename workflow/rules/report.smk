@@ -64,7 +64,7 @@ rule report:
         figures=expand("<results>/report/figures/{figure}.svg", figure=FIGURES),
         histories=fold_files("history.tsv", MODELS),
         runs=fold_files("run.json", MODELS + BASELINES + ENGINES),
-        scores=fold_files("scores.npz", MODELS),
+        scores=fold_files("scores.npz", MODELS or BASELINES),
         tokens=[f"<results>/tokens/{name}" for name in TOKEN_SETS],
         calibrations=fold_files("calibration.json", JUDGED),
         benchmarks=benchmarks_of_jobs(),

@@ -64,7 +64,7 @@ def needs_of(job, wildcards):
         given = data_size(config["query"])
         all_of_them = [config["models"][name] for name in PACKAGED]
         each = [job_needs.applying(settings, size_of(settings), given, members) for settings in all_of_them]
-        return job_needs.largest(each)
+        return job_needs.largest(each or [job_needs.searching(given, data)])
     settings = TRAINED[wildcards.model]
     model = size_of(settings)
     if job == "package":
