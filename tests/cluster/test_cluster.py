@@ -142,7 +142,7 @@ def test_a_whole_run_gives_what_it_gives_here_with_one_gpu_per_job(cluster, tmp_
     config = configuration(inputs, models=models, split={"folds": 3}, baselines={"methods": ["majority"]})
     here, there = Run(tmp_path / "here", config), Run(tmp_path / "there", config)
     there.directory.mkdir()
-    cluster.finish(cluster.start(there), 2 * PATIENCE)
+    cluster.finish(cluster.start(there))
     make_here(here, here.file("metrics.tsv"))
     assert (there.results / REPORT).is_file()
     assert (there.results / "metrics.tsv").read_bytes() == (here.results / "metrics.tsv").read_bytes()

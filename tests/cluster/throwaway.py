@@ -26,10 +26,10 @@ from workflow_runs import REPOSITORY, Run, environment, kill_group
 
 SLURMTEST = Path(os.environ.get("SLURMTEST", REPOSITORY.parent / "shared" / "slurm" / "slurmtest"))
 COMMANDS = ("slurmctld", "slurmd", "sbatch", "squeue", "scontrol", "munged")
-# In seconds. Many tests may share two cores, but what hangs is to be noticed soon.
-PATIENCE = 400.0  # for one thing to happen
+# In seconds. Many tests may share two cores; what hangs is noticed by its silence.
+PATIENCE = 900.0  # for one thing to happen
 SILENCE = 240.0  # while the run writes no word into any log
-ILLNESS = 60.0  # of a node, or of the controller
+ILLNESS = 90.0  # of a node, or of the controller
 BOOT = 15.0  # the controller goes on for 10 s to tell a dead node to end the job, and would reach the job's next start
 NODE = "gpu1"
 WELL = {"idle", "mix", "alloc", "comp"}
@@ -130,7 +130,7 @@ class Cluster:
                 kill_group(process)
         self.started.clear()
         self.shown("scancel", "--user", str(os.getuid()))
-        if self.comes_to(lambda: not self.shown("squeue", "--noheader") and self.is_well(), 30):
+        if self.comes_to(lambda: not self.shown("squeue", "--noheader") and self.is_well(), 60):
             return
         print(self.state())  # pytest shows it if the test has failed
         self.command("stop")
@@ -188,21 +188,15 @@ class Cluster:
         self.started.append((process, run))
         return process
 
-    def finish(self, process: subprocess.Popen[bytes], patience: float = PATIENCE) -> None:
+    def finish(self, process: subprocess.Popen[bytes]) -> None:
         """Wait until Snakemake, or the guard, has done all."""
-        self.wait_for(lambda: process.poll() is not None, "Snakemake to end", patience=patience)
+        self.wait_for(lambda: process.poll() is not None, "Snakemake to end")
         assert process.returncode == 0, self.state()
 
-    def wait_for(
-        self,
-        find: Callable[[], Found],
-        what: str,
-        process: subprocess.Popen[bytes] | None = None,
-        patience: float = PATIENCE,
-    ) -> Found:
+    def wait_for(self, find: Callable[[], Found], what: str, process: subprocess.Popen[bytes] | None = None) -> Found:
         """Return what ``find`` gives as soon as it gives something.
 
-        Fails, and shows the cluster's state, if that takes longer than ``patience``, if the run falls silent, a node
+        Fails, and shows the cluster's state, if that takes longer than PATIENCE, if the run falls silent, a node
         ill, or ``process``, without which it cannot happen any more, ends.
         """
         begun = well = spoken = looked = time.monotonic()
@@ -218,7 +212,7 @@ class Cluster:
                     well = now
                 if words != (words := self._words()):
                     spoken = now
-            times = {"no success": (begun, patience), "silence": (spoken, SILENCE), "illness": (well, ILLNESS)}
+            times = {"no success": (begun, PATIENCE), "silence": (spoken, SILENCE), "illness": (well, ILLNESS)}
             over = [f"{limit:.0f} s of {name}" for name, (since, limit) in times.items() if now - since > limit]
             if ended or over:
                 why = "Snakemake ended" if ended else over[0]
