@@ -7,7 +7,6 @@ trained from the start again.
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import signal
@@ -15,10 +14,11 @@ import time
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
+from subprocess import Popen
 
 import pytest
 
-from throwaway import PATIENCE, Cluster, Job, finish, said, wait_for, why_not
+from throwaway import PATIENCE, Cluster, Job, said, why_not
 from workflow_runs import Run, configuration, kill_group, model, simulate, write_inputs
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
@@ -42,11 +42,10 @@ def machine():
 
 @pytest.fixture
 def cluster(machine):
-    """The cluster, left without jobs and with its nodes up."""
+    """The cluster, without jobs and with its nodes in service, whatever the test before has left."""
+    machine.tidy()
     yield machine
-    machine.slurm("scancel", "--user", str(os.getuid()))
-    if machine.node_is_down():
-        machine.bring_back_node()
+    machine.tidy()
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +77,7 @@ def run(undisturbed, tmp_path) -> Run:
     return copy
 
 
-def stop_in_the_middle(cluster: Cluster, run: Run, epoch: int = 3) -> Job:
+def stop_in_the_middle(cluster: Cluster, run: Run, process: Popen[bytes], epoch: int = 3) -> Job:
     """Stop the first training job that has come to ``epoch``, and return it."""
 
     def find() -> Path | None:
@@ -88,7 +87,7 @@ def stop_in_the_middle(cluster: Cluster, run: Run, epoch: int = 3) -> Job:
                 return log
         return None
 
-    fold = wait_for(find, f"epoch {epoch} of a fold").stem.removeprefix("fold_")
+    fold = cluster.wait_for(find, f"epoch {epoch} of a fold", process).stem.removeprefix("fold_")
     (job,) = cluster.jobs(run, f"train full_{fold}")
     cluster.training_process(run, job).send_signal(signal.SIGSTOP)
     return job
@@ -118,13 +117,13 @@ def attempts(cluster: Cluster, run: Run) -> dict[str, list[Job]]:
     return found
 
 
-def wait_until_it_has_saved(run: Run, job: Job) -> int:
+def wait_until_it_has_saved(cluster: Cluster, run: Run, job: Job) -> int:
     """Wait until a job that was told to end says that it saved, and return the step."""
 
     def find() -> re.Match[str] | None:
         return re.search(r"stopped by SIGTERM at step (\d+), checkpoint saved", log_of(run, job))
 
-    return int(wait_for(find, "the job to save and end")[1])
+    return int(cluster.wait_for(find, "the job to save and end")[1])
 
 
 def check_the_others(cluster: Cluster, run: Run, job: Job) -> None:
@@ -143,7 +142,7 @@ def test_a_whole_run_gives_what_it_gives_here_with_one_gpu_per_job(cluster, tmp_
     config = configuration(inputs, models=models, split={"folds": 3}, baselines={"methods": ["majority"]})
     here, there = Run(tmp_path / "here", config), Run(tmp_path / "there", config)
     there.directory.mkdir()
-    finish(cluster.start(there), there)
+    cluster.finish(cluster.start(there))
     make_here(here, here.file("metrics.tsv"))
     assert (there.results / REPORT).is_file()
     assert (there.results / "metrics.tsv").read_bytes() == (here.results / "metrics.tsv").read_bytes()
@@ -165,11 +164,11 @@ def test_a_whole_run_gives_what_it_gives_here_with_one_gpu_per_job(cluster, tmp_
 
 def test_a_preempted_job_goes_on(cluster, run, undisturbed):
     process = cluster.start(run, run.file(REPORT))
-    job = stop_in_the_middle(cluster, run)
+    job = stop_in_the_middle(cluster, run, process)
     cluster.slurm("sbatch", "-p", "high", "--gpus=2", "-t", "1", "-o", "/dev/null", "--wrap", "sleep 5")
-    saved = wait_until_it_has_saved(run, job)
-    wait_for(lambda: cluster.jobs(run, job.work)[0].restarts, "the preemption")
-    finish(process, run)
+    saved = wait_until_it_has_saved(cluster, run, job)
+    cluster.wait_for(lambda: cluster.jobs(run, job.work)[0].restarts, "the preemption")
+    cluster.finish(process)
     check_the_end(run, undisturbed, job)
     assert f"goes on from step {saved} " in log_of(run, job)
     assert {len(jobs) for jobs in attempts(cluster, run).values()} == {1}  # SLURM repeats the job, not Snakemake
@@ -178,10 +177,10 @@ def test_a_preempted_job_goes_on(cluster, run, undisturbed):
 
 def test_a_job_that_runs_out_of_time_saves_and_goes_on_with_more(cluster, run, undisturbed):
     process = cluster.start(run, run.file(REPORT))
-    job = stop_in_the_middle(cluster, run)
+    job = stop_in_the_middle(cluster, run, process)
     cluster.slurm("scontrol", "update", f"JobId={job.number}", "TimeLimit=2")  # SLURM tells it within half a minute
-    saved = wait_until_it_has_saved(run, job)
-    finish(process, run)
+    saved = wait_until_it_has_saved(cluster, run, job)
+    cluster.finish(process)
     check_the_end(run, undisturbed, job)
     assert f"goes on from step {saved} " in log_of(run, job)
     check_the_others(cluster, run, job)
@@ -192,7 +191,7 @@ def test_a_job_that_runs_out_of_time_saves_and_goes_on_with_more(cluster, run, u
 def test_a_job_killed_for_memory_is_repeated_with_more(cluster, run, undisturbed):
     # Two Snakemakes and a Python with torch need more than this.
     run.config["models"]["full"]["resources"]["mem_mb"] = 500
-    finish(cluster.start(run, run.file(REPORT)), run)
+    cluster.finish(cluster.start(run, run.file(REPORT)))
     check_the_end(run, undisturbed, None)
     for jobs in attempts(cluster, run).values():
         assert [j.mem_mb for j in jobs] == [500 * (i + 1) for i in range(len(jobs))]
@@ -202,13 +201,13 @@ def test_a_job_killed_for_memory_is_repeated_with_more(cluster, run, undisturbed
 
 def test_a_controller_that_is_away_for_a_minute_costs_nothing(cluster, run, undisturbed):
     process = cluster.start(run, run.file(REPORT), guard=True)
-    job = stop_in_the_middle(cluster, run)
+    job = stop_in_the_middle(cluster, run, process)
     stopped = cluster.training_process(run, job)
     cluster.command("kill-ctld")
     stopped.send_signal(signal.SIGCONT)  # jobs run on, and end, without the controller
     time.sleep(60)
     cluster.command("start-ctld")
-    finish(process, run)
+    cluster.finish(process)
     check_the_end(run, undisturbed, None)
     assert {len(jobs) for jobs in attempts(cluster, run).values()} == {1}
 
@@ -217,7 +216,7 @@ def test_a_killed_snakemake_finds_its_running_jobs_again(cluster, run, undisturb
     # One GPU is taken, so that one fold runs and the other is in the queue.
     blocker = cluster.slurm("sbatch", "--parsable", "-p", "gpu", "--gpus=1", "-o", "/dev/null", "--wrap", "sleep 3000")
     process = cluster.start(run, run.file(REPORT))
-    job = stop_in_the_middle(cluster, run)
+    job = stop_in_the_middle(cluster, run, process)
     (queued,) = (j for j in cluster.jobs(run, "train") if j.number != job.number)
     assert queued.state == "PENDING"
     seen = cluster.status(run)
@@ -227,10 +226,10 @@ def test_a_killed_snakemake_finds_its_running_jobs_again(cluster, run, undisturb
     kill_group(process)
     assert "Snakemake is gone and 2 of its jobs are still in SLURM" in " ".join(cluster.status(run).split())
     guarded = cluster.start(run, run.file(REPORT), guard=True)
-    wait_for(lambda: "waiting for jobs of an earlier run" in said(run), "the guard to find the jobs")
+    cluster.wait_for(lambda: "waiting for jobs of an earlier run" in said(run), "the guard to find the jobs")
     cluster.training_process(run, job).send_signal(signal.SIGCONT)
     cluster.slurm("scancel", blocker.strip())
-    finish(guarded, run)
+    cluster.finish(guarded)
     check_the_end(run, undisturbed, None)
     # The job that ran was waited for; the one in the queue was taken out and asked for again.
     states = {work: [j.state for j in jobs] for work, jobs in attempts(cluster, run).items()}
@@ -239,11 +238,11 @@ def test_a_killed_snakemake_finds_its_running_jobs_again(cluster, run, undisturb
 
 def test_a_job_whose_node_goes_down_goes_on(cluster, run, undisturbed):
     process = cluster.start(run, run.file(REPORT))
-    job = stop_in_the_middle(cluster, run)
-    cluster.cut_the_power(run)
-    wait_for(lambda: cluster.jobs(run, job.work)[0].state == "PENDING", "the job to be back in the queue")
+    job = stop_in_the_middle(cluster, run, process)
+    cluster.cut_the_power()
+    cluster.wait_for(lambda: cluster.jobs(run, job.work)[0].state == "PENDING", "the job to be back in the queue")
     cluster.bring_back_node()
-    finish(process, run)
+    cluster.finish(process)
     check_the_end(run, undisturbed, job)
 
 
@@ -251,19 +250,19 @@ def test_a_job_preempted_for_good_is_repeated_by_the_guard(cluster, run, undistu
     # In this partition preemption cancels: for Snakemake such a job never ends.
     arguments = (run.file(REPORT), "--set-resources", "train:slurm_partition=scav")
     process = cluster.start(run, *arguments, guard=True)
-    job = stop_in_the_middle(cluster, run)
+    job = stop_in_the_middle(cluster, run, process)
     cluster.slurm("sbatch", "-p", "gpu", "--gpus=2", "-t", "1", "-o", "/dev/null", "--wrap", "sleep 5")
-    wait_for(lambda: cluster.jobs(run, job.work)[0].state == "PREEMPTED", "the preemption")
+    cluster.wait_for(lambda: cluster.jobs(run, job.work)[0].state == "PREEMPTED", "the preemption")
     shown = " ".join(cluster.status(run).split())
     assert re.search(rf"Preempted for good, which Snakemake does not notice:.*\b{job.work}\b", shown), shown
-    finish(process, run)
+    cluster.finish(process)
     check_the_end(run, undisturbed, job)
     assert "Snakemake waits for jobs that SLURM has ended" in said(run)
 
 
 def test_the_guard_leaves_a_living_snakemake_alone_and_says_how_it_stands(cluster, run):
     process = cluster.start(run, run.file(REPORT))
-    job = stop_in_the_middle(cluster, run)
+    job = stop_in_the_middle(cluster, run, process)
     guard = cluster.start(run, run.file(REPORT), guard=True)
     assert guard.wait(120) == 1
     assert f"Process {process.pid}: found a Snakemake that still works in this folder" in said(run)

@@ -15,17 +15,24 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 import psutil
 
-from workflow_runs import REPOSITORY, Run, environment
+from workflow_runs import REPOSITORY, Run, environment, kill_group
 
 SLURMTEST = Path(os.environ.get("SLURMTEST", REPOSITORY.parent / "shared" / "slurm" / "slurmtest"))
 COMMANDS = ("slurmctld", "slurmd", "sbatch", "squeue", "scontrol", "munged")
-PATIENCE = 900.0  # seconds: many tests may share two cores
+# In seconds. Many tests may share two cores; what hangs is noticed by its silence.
+PATIENCE = 900.0  # for one thing to happen
+SILENCE = 240.0  # while the run writes no word into any log
+ILLNESS = 90.0  # of a node, or of the controller
+BOOT = 15.0  # the controller goes on for 10 s to tell a dead node to end the job, and would reach the job's next start
+NODE = "gpu1"
+WELL = {"idle", "mix", "alloc", "comp"}
 GUARD = REPOSITORY / "scripts" / "resume_run.py"
 STATUS = REPOSITORY / "scripts" / "status.py"
 # Tests do not wait a minute for each look at the queue.
@@ -68,6 +75,7 @@ class Cluster:
     def __init__(self) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="slurmtest-"))
         self.folder.chmod(0o755)  # munge wants to be entered by all
+        self.started: list[tuple[subprocess.Popen[bytes], Run]] = []  # by the test that runs
 
     def command(self, name: str) -> None:
         """Call slurmtest: start, stop, kill-ctld, start-ctld, start-slurmd."""
@@ -96,32 +104,72 @@ class Cluster:
         assert done.returncode == 0, (command, done.stderr)
         return done.stdout
 
+    def shown(self, *command: str) -> str:
+        """Return what a command of SLURM prints, nothing if it fails."""
+        try:
+            done = subprocess.run(command, env=self.environment(), capture_output=True, text=True, timeout=60)
+        except subprocess.TimeoutExpired:
+            return ""
+        return done.stdout if done.returncode == 0 else ""
+
     def jobs(self, run: Run, work: str = "") -> list[Job]:
         """Return all jobs of a run, ended ones too, whose work begins with ``work``, e.g. ``train full_0``."""
         shown = self.slurm("scontrol", "--oneliner", "--detail", "show", "job").splitlines()
         found = [_job(line) for line in shown if f" StdOut={run.directory}/" in line]
         return [job for job in found if job.work.startswith(work)]
 
-    def node_is_down(self) -> bool:
-        """Say whether a test has left the GPU node down."""
-        return "down" in self.slurm("sinfo", "--noheader", "--nodes=gpu1", "--format=%t")
+    def is_well(self) -> bool:
+        """Say whether the controller answers and all nodes are in service: no down, drained, failed or silent one."""
+        states = self.shown("sinfo", "--noheader", "--Node", "--format=%t").split()
+        return bool(states) and set(states) <= WELL
 
-    def cut_the_power(self, run: Run) -> None:
-        """Set the GPU node down, and kill what runs there for a run: SLURM alone gives processes seconds to end."""
-        self.slurm("scontrol", "update", "nodename=gpu1", "state=down", "reason=test")
-        for process in psutil.process_iter(["cmdline"]):
-            try:
-                mine = any(str(run.directory) in word for word in process.info["cmdline"] or [])
-                if mine and "SLURM_JOB_ID" in process.environ():
+    def tidy(self) -> None:
+        """Leave nothing of a test to the next one: no Snakemake, no job, all nodes in service."""
+        for process, _ in self.started:
+            if process.poll() is None:
+                kill_group(process)
+        self.started.clear()
+        self.shown("scancel", "--user", str(os.getuid()))
+        if self.comes_to(lambda: not self.shown("squeue", "--noheader") and self.is_well(), 60):
+            return
+        print(self.state())  # pytest shows it if the test has failed
+        self.command("stop")
+        self.command("start")
+
+    def cut_the_power(self) -> None:
+        """Kill all that runs on the GPU node, and tell the controller, which else notices it after a minute."""
+        while living := self._daemons_of_the_node() + self._work_on_the_node():
+            for process in living:
+                with suppress(psutil.Error):
                     process.kill()
-            except psutil.Error:
-                continue
+            time.sleep(0.1)
+        self.slurm("scontrol", "update", f"nodename={NODE}", "state=down", "reason=power")
 
     def bring_back_node(self) -> None:
-        """Take the GPU node into service again; a node that is down for a moment may come back by itself meanwhile."""
-        command = ["scontrol", "update", "nodename=gpu1", "state=resume"]
-        subprocess.run(command, env=self.environment(), capture_output=True, timeout=120, check=False)
-        wait_for(lambda: not self.node_is_down(), "the node to be back")
+        """Start the GPU node's daemon again, some time after its end, and wait until the node is in service."""
+        time.sleep(BOOT)
+        self.command("start-slurmd")
+        self.wait_for(self.is_well, "the node to be back")
+
+    def _daemons_of_the_node(self) -> list[psutil.Process]:
+        """Return the node's slurmd and the slurmstepd of its jobs: those that write into its log."""
+        log = str(self.folder / "log" / f"slurmd.{NODE}.log")
+        found = []
+        for process in psutil.process_iter(["name"]):
+            with suppress(psutil.Error):
+                if process.info["name"].startswith("slurm") and log in {file.path for file in process.open_files()}:
+                    found.append(process)
+        return found
+
+    def _work_on_the_node(self) -> list[psutil.Process]:
+        """Return what this cluster's jobs run on the node."""
+        found = []
+        for process in psutil.process_iter():
+            with suppress(psutil.Error):
+                here = process.environ()
+                if here.get("SLURMD_NODENAME") == NODE and str(self.folder / "bin") in here.get("PATH", ""):
+                    found.append(process)
+        return found
 
     def start(self, run: Run, *arguments: str, guard: bool = False) -> subprocess.Popen[bytes]:
         """Start Snakemake on the cluster (under the guard of scripts/resume_run.py), leading its process group."""
@@ -129,7 +177,7 @@ class Cluster:
         if guard:
             command = [sys.executable, str(GUARD), "--look", "2", "--grace", "0.5", *command[3:]]
         with open(run.directory / "started.log", "ab") as log:
-            return subprocess.Popen(
+            process = subprocess.Popen(
                 command,
                 cwd=REPOSITORY,
                 env=self.environment(),
@@ -137,6 +185,67 @@ class Cluster:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
+        self.started.append((process, run))
+        return process
+
+    def finish(self, process: subprocess.Popen[bytes]) -> None:
+        """Wait until Snakemake, or the guard, has done all."""
+        self.wait_for(lambda: process.poll() is not None, "Snakemake to end")
+        assert process.returncode == 0, self.state()
+
+    def wait_for(self, find: Callable[[], Found], what: str, process: subprocess.Popen[bytes] | None = None) -> Found:
+        """Return what ``find`` gives as soon as it gives something.
+
+        Fails, and shows the cluster's state, if that takes longer than PATIENCE, if the run falls silent, a node
+        ill, or ``process``, without which it cannot happen any more, ends.
+        """
+        begun = well = spoken = looked = time.monotonic()
+        words = self._words()
+        while True:
+            ended = process is not None and process.poll() is not None
+            if found := find():
+                return found
+            now = time.monotonic()
+            if now - looked > 5:
+                looked = now
+                if self.is_well():
+                    well = now
+                if words != (words := self._words()):
+                    spoken = now
+            times = {"no success": (begun, PATIENCE), "silence": (spoken, SILENCE), "illness": (well, ILLNESS)}
+            over = [f"{limit:.0f} s of {name}" for name, (since, limit) in times.items() if now - since > limit]
+            if ended or over:
+                why = "Snakemake ended" if ended else over[0]
+                raise AssertionError(f"{why}: waited {now - begun:.0f} s for {what}\n{self.state()}")
+            time.sleep(0.2)
+
+    @staticmethod
+    def comes_to(find: Callable[[], object], patience: float) -> bool:
+        """Say whether ``find`` gives something in so many seconds."""
+        ends = time.monotonic() + patience
+        while not (found := find()) and time.monotonic() < ends:
+            time.sleep(0.2)
+        return bool(found)
+
+    def _words(self) -> int:
+        """Return the size of all logs of the runs on the cluster."""
+        logs = {path for _, run in self.started for path in run.directory.glob("results/*/logs/**/*.log")}
+        logs |= {run.directory / "started.log" for _, run in self.started}
+        return sum(path.stat().st_size for path in logs)
+
+    def state(self) -> str:
+        """Return how the nodes, the queue, the daemons' logs and the last run stand, for the message of a failure."""
+        told = {
+            "nodes": self.shown("scontrol", "show", "node"),
+            "queue": self.shown("squeue", "--states=all", "--format=%i %T %r %S %N %V"),
+        }
+        for name in ("slurmctld.log", f"slurmd.{NODE}.log"):
+            log = self.folder / "log" / name
+            lines = log.read_text(errors="replace").splitlines() if log.is_file() else []
+            told[name] = "\n".join([line for line in lines if "pmi" not in line.lower()][-40:])
+        if self.started:
+            told["Snakemake"] = said(self.started[-1][1])[-6000:]
+        return "".join(f"--- {name}\n{text}\n" for name, text in told.items())
 
     def status(self, run: Run) -> str:
         """Return what scripts/status.py shows of a run."""
@@ -159,7 +268,7 @@ class Cluster:
                         continue
             return None
 
-        return wait_for(find, f"the process of job {job.number}")
+        return self.wait_for(find, f"the process of job {job.number}")
 
 
 def _job(line: str) -> Job:
@@ -182,27 +291,6 @@ def _job(line: str) -> Job:
 
 def _seconds(time_text: str) -> float:
     return time.mktime(time.strptime(time_text, "%Y-%m-%dT%H:%M:%S")) if time_text[0].isdigit() else 0.0
-
-
-def wait_for(find: Callable[[], Found], what: str, patience: float = PATIENCE) -> Found:
-    """Return what ``find`` gives as soon as it gives something."""
-    ends = time.monotonic() + patience
-    while time.monotonic() < ends:
-        if found := find():
-            return found
-        time.sleep(0.2)
-    raise AssertionError(f"waited {patience:.0f} s for {what}")
-
-
-def finish(process: subprocess.Popen[bytes], run: Run, patience: float = PATIENCE) -> str:
-    """Wait until Snakemake has done all; return what it said."""
-    try:
-        code = process.wait(patience)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        raise AssertionError(f"no end after {patience:.0f} s: {said(run)[-6000:]}") from None
-    assert code == 0, said(run)[-6000:]
-    return said(run)
 
 
 def said(run: Run) -> str:
