@@ -11,7 +11,7 @@ from scipy.special import log_softmax, softmax
 from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.naive_bayes import MultinomialNB
 
-from dnatune import baselines, config, kmer_search
+from dnatune import baselines, config, kmer_search, top_hit
 from dnatune import kmers as kmers_module
 from dnatune.baseline_programs import runnable
 from dnatune.baselines import METHODS, naive_bayes_logits
@@ -129,6 +129,17 @@ def test_top_hit_is_100_times_the_best_identity_per_class():
     )
     assert logits[0].tolist() == [pytest.approx(99.5), 100, 79, 79]
     assert (logits[1:] == 79).all()
+
+
+@pytest.mark.skipif(shutil.which("vsearch") is None, reason="vsearch is not installed")
+def test_a_query_that_occurs_again_is_searched_once_and_answered_each_time(monkeypatch):
+    rng = np.random.default_rng(1)
+    one, two = (random_sequence(rng, 150) for _ in range(2))
+    written, write = [], top_hit._write_fasta
+    monkeypatch.setattr(top_hit, "_write_fasta", lambda path, given: (written.append(list(given)), write(path, given)))
+    logits = baseline_logits("vsearch_top_hit", [one, two], np.array([0, 1]), [two, one, two, one, two], 2)
+    assert written == [[one, two], [two, one]]
+    assert logits.tolist() == [[69, 100], [100, 69], [69, 100], [100, 69], [69, 100]]
 
 
 def test_without_vsearch_the_remedy_is_named(monkeypatch):

@@ -248,6 +248,14 @@ def test_a_model_without_a_backbone(value):
     assert "'backbone'" in refused("models.mini", value)
 
 
+def test_no_model_is_said_not_forgotten():
+    assert config.resolve(changed("models", {}))["models"] == {}
+    with pytest.raises(UserError, match="no models and no baselines"):
+        config.resolve({**changed("models", {}), "baselines": {"methods": []}})
+    with pytest.raises(UserError, match="nothing can be done without a model"):
+        config.resolve({**changed("models", {}), "task": "embedding"})
+
+
 @pytest.mark.parametrize("key", ["name", "data", "models"])
 def test_a_required_key_that_is_missing(key):
     with pytest.raises(UserError, match=key):

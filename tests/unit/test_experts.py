@@ -35,6 +35,13 @@ def test_what_cannot_run_is_left_out_and_one_alone_is_no_engine():
     assert found(engine={"experts": []}) == []
 
 
+def test_without_a_model_the_engine_pools_baselines():
+    assert found(models={}) == ["logistic_regression", "vsearch_top_hit"]
+    assert found(["naive_bayes", "kmer_top_hit"], models={}) == []  # one of the two that it takes by itself
+    named = {"experts": ["naive_bayes", "vsearch_top_hit"]}
+    assert found(models={}, engine=named) == ["naive_bayes", "vsearch_top_hit"]
+
+
 @pytest.mark.parametrize("kind", ["multilabel", "regression", "token"])
 def test_other_tasks_have_no_engine(kind):
     assert found([], task=kind) == []

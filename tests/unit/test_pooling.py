@@ -55,6 +55,18 @@ def test_a_pool_is_the_formula_of_its_numbers():
     assert Pool.from_json(pool.to_json()) == pool
 
 
+def test_what_a_record_adds_to_the_objective_is_exact_whatever_the_spread_of_its_logits():
+    rng = np.random.default_rng(2)
+    table = pooling.lowered((rng.normal(size=(40, 30)) * np.geomspace(0.1, 400, 40)[:, None]).astype(np.float32))
+    labels = rng.integers(0, 30, 40)
+    for temperature in (0.2, 1.0, 30.0):
+        z = (table * np.float32(1 / temperature)).astype(np.float64)
+        log_p, own = log_softmax(z, axis=1), z[np.arange(40), labels]
+        found, slope = pooling._truth(table, labels, temperature)
+        np.testing.assert_allclose(found, log_p[np.arange(40), labels], rtol=1e-6, atol=1e-6)
+        np.testing.assert_allclose(slope, (np.exp(log_p) * z).sum(axis=1) - own, rtol=1e-5, atol=1e-5)
+
+
 def test_equal_experts_give_a_pool_that_ranks_as_they_do():
     labels, (table,) = experts(80, 6, [2])
     pool = fit_pool(["a", "b"], [table, table], labels, np.arange(80))

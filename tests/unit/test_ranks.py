@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from sklearn import metrics as sklearn_metrics
 
 from dnatune import rank_calibration
+from dnatune.calibration import METHODS
 from dnatune.comparison import compare
 from dnatune.evaluation import evaluate_fold
 from dnatune.rank_metrics import mistakes
@@ -50,6 +51,31 @@ def trees(draw):
             below = line[-1] or below
         lineages[f"s{label}"] = line
     return taxonomy(lineages, ranks=("species", "genus", "family", "order"))
+
+
+@settings(max_examples=60, deadline=None)
+@given(trees(), st.integers(0, 2**32 - 1))
+def test_what_a_taxon_has_is_reduced_over_its_members(tree, seed):
+    values = np.random.default_rng(seed).random((4, len(tree.parents[0])))
+    for rank, parent in enumerate(tree.parents):
+        members = [values[:, parent == taxon] for taxon in range(parent.max() + 1)]
+        sums = np.column_stack([of.sum(axis=1) for of in members])
+        highest = np.column_stack([of.max(axis=1) for of in members])
+        np.testing.assert_allclose(tree.over_members(np.add, values, rank), sums, rtol=1e-14)
+        assert (tree.over_members(np.maximum, values, rank) == highest).all()
+        values = sums
+
+
+def test_the_temperature_of_a_step_is_that_of_its_members_in_the_whole_table():
+    tree, rng = taxonomy(), np.random.default_rng(4)
+    labels = rng.integers(0, len(NAMES), 150)
+    logits = rng.normal(size=(150, len(NAMES))) + 2 * np.eye(len(NAMES))[labels]
+    p = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    found = rank_calibration.fit(tree, p, labels, 0.8)["temperatures"]
+    for rank, (rolled, parent) in enumerate(zip(tree.roll_up(p), tree.parents, strict=False)):
+        truth = tree.of_label[rank][labels]
+        masked = np.where(parent[None, :] == parent[truth][:, None], np.log(rolled), -np.inf).astype(np.float32)
+        assert found[rank] == pytest.approx(METHODS["temperature"].fit(masked, truth)["temperature"], rel=1e-3)
 
 
 @settings(max_examples=60, deadline=None)

@@ -54,7 +54,10 @@
         if (entry.row.hidden === match) entry.row.hidden = !match;
         if (match) found += 1;
       }
-      count.textContent = wanted ? found + " of " + rows.length + " rows" : rows.length + " rows";
+      const shown = rows.length.toLocaleString("en") + " rows";
+      const all = Number(table.dataset.all || 0);
+      count.textContent = (wanted ? found.toLocaleString("en") + " of " : "") + (all > rows.length
+        ? "the first " + shown + " of " + all.toLocaleString("en") : shown);
     };
     let waiting;
     field.addEventListener("input", () => { clearTimeout(waiting); waiting = setTimeout(show, 120); });
