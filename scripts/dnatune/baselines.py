@@ -18,7 +18,7 @@ from scipy.special import logsumexp
 from dnatune.errors import UserError
 from dnatune.kmer_search import K, kmer_top_hit_logits
 from dnatune.kmers import kmer_matrix
-from dnatune.scores import EVIDENCE, row_blocks
+from dnatune.scores import EVIDENCE, PRODUCT_CELLS, row_blocks
 from dnatune.top_hit import blast_top_hit_logits, sintax_logits, top_hit_logits
 
 Logits = np.ndarray
@@ -126,7 +126,7 @@ class NaiveBayes:
         with np.errstate(divide="ignore"):
             prior = np.log(self.support / self.support.sum())
         logits = np.empty((query.shape[0], len(self.support)), dtype=np.float32)
-        for rows in row_blocks(logits.shape):
+        for rows in row_blocks(logits.shape, cells=PRODUCT_CELLS):
             joint = (query[rows] @ self.weights).toarray()
             joint -= sizes[rows, None] * self.rest - prior
             joint -= joint.max(axis=1, keepdims=True)
@@ -178,7 +178,7 @@ class SoftmaxRegression:
         if len(present) == 2:
             logits[:, present[1]] = (query @ self.weights + self.offset)[:, 0]
         elif len(present) > 2:
-            for rows in row_blocks(logits.shape):
+            for rows in row_blocks(logits.shape, cells=PRODUCT_CELLS):
                 logits[rows, present] = query[rows] @ self.weights + self.offset
         return _lower_absent(logits, self.support)
 

@@ -96,7 +96,7 @@ def apply(calibrator: Calibrator, logits: np.ndarray) -> np.ndarray:
     """Return calibrated probabilities as float64 (n, classes) whose rows add up to 1, made in row blocks."""
     method = METHODS[calibrator["method"]]
     result = np.empty(logits.shape, dtype=np.float64)
-    for rows in row_blocks(logits.shape, cells=2_000_000):
+    for rows in row_blocks(logits.shape):
         result[rows] = method.apply(calibrator, logits[rows].astype(np.float64))
     return result
 
@@ -154,7 +154,7 @@ def _cross_validate(
         fitted_on, judged_on = logits[inside], logits[outside]
         for name in methods:
             parameters = METHODS[name].fit(fitted_on, labels[inside])
-            for rows in row_blocks(judged_on.shape, cells=2_000_000):
+            for rows in row_blocks(judged_on.shape):
                 p = METHODS[name].apply(parameters, judged_on[rows].astype(np.float64))
                 truth = p[np.arange(len(p)), labels[outside[rows]]]
                 losses[name] -= float(np.log(np.maximum(truth, np.finfo(np.float64).eps)).sum())
@@ -214,7 +214,7 @@ def _fit_curves(
     centres = np.arange(-ODDS_LIMIT, ODDS_LIMIT + ODDS_STEP / 2, ODDS_STEP)
     everything, positive = np.zeros(len(centres)), np.zeros(len(centres))
     own_odds = np.empty((len(labels), len(own)))
-    for rows in row_blocks(logits.shape, cells=2_000_000):
+    for rows in row_blocks(logits.shape):
         odds = log_odds(logits[rows].astype(np.float64))
         own_odds[rows] = odds[:, own]
         place = np.rint((np.clip(odds, -ODDS_LIMIT, ODDS_LIMIT) + ODDS_LIMIT) / ODDS_STEP).astype(np.int64)

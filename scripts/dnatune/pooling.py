@@ -79,14 +79,16 @@ class Pool:
     def log_probabilities(self, logits: Sequence[np.ndarray]) -> np.ndarray:
         """Return log probabilities, float32 (n, classes), from the logits (n, classes) of each expert."""
         result = np.empty(logits[0].shape, dtype=np.float32)
-        for rows in row_blocks(result.shape, cells=1_000_000):
+        for rows in row_blocks(result.shape, cells=CACHED_CELLS):
             parts = _members([lowered(expert[rows]) for expert in logits], self.alone)
-            said = [
-                log_softmax(part.astype(np.float64) / temperature, axis=1) + np.log(weight)
-                for part, temperature, weight in zip(parts, self.temperatures, self.weights, strict=True)
-                if weight > 0
-            ]
-            result[rows] = np.maximum(logsumexp(said, axis=0), LOWEST)
+            said = []
+            for part, temperature, weight in zip(parts, self.temperatures, self.weights, strict=True):
+                if weight > 0:
+                    z = part.astype(np.float64) / temperature  # 0 is the highest of each row
+                    said.append(z + (np.log(weight) - np.log(np.exp(z).sum(axis=1, keepdims=True))))
+            highest = np.maximum.reduce(said)
+            total = sum(np.exp(each - highest) for each in said)
+            result[rows] = np.maximum(highest + np.log(total), LOWEST)
         return result
 
 

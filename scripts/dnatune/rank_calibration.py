@@ -74,7 +74,7 @@ def apply(fitted: dict[str, Any], probabilities: np.ndarray) -> np.ndarray:
     if all(temperature == 1 for temperature in fitted["temperatures"]):
         return probabilities
     taxonomy = Taxonomy.from_json(fitted)
-    for rows in row_blocks(probabilities.shape, cells=2_000_000):
+    for rows in row_blocks(probabilities.shape):
         probabilities[rows] = _tempered(taxonomy, fitted["temperatures"], probabilities[rows])
     return probabilities
 

@@ -17,8 +17,10 @@ from dnatune.errors import UserError
 from dnatune.files import whole
 from dnatune.per_base import PerBase
 
-# Cells of one block of rows: 4 million float64 are 32 MiB, so the temporaries stay far below a table.
-BLOCK_CELLS = 4_000_000
+# Cells of one block of rows: 250,000 float64 are 2 MB, so all that is done with a block is done in a core's cache.
+BLOCK_CELLS = 250_000
+# A product with a whole table reads that table for each block, so its blocks are larger: 32 MB of float64.
+PRODUCT_CELLS = 4_000_000
 
 # The log of the sum of the exponentials of the logits; the cosine distance (0 to 2) to the nearest training sequence
 # of the predicted class and of any class; the id of the class whose sequence is the best hit (see ``relatives``).

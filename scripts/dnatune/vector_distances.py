@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from dnatune.scores import row_blocks
+from dnatune.scores import PRODUCT_CELLS, row_blocks
 
 FARTHEST = 2.0
 
@@ -35,7 +35,7 @@ def nearest_distances(query: np.ndarray, labelled: np.ndarray, labels: np.ndarra
     columns[present] = np.arange(len(present))
     across = np.ascontiguousarray(unit(labelled)[order].T)
     query = unit(query)
-    for rows in row_blocks((len(query), len(labels))):
+    for rows in row_blocks((len(query), len(labels)), cells=PRODUCT_CELLS):
         # The best similarity to each class: labelled vectors stand in the order of their classes.
         best = np.maximum.reduceat(query[rows] @ across, starts, axis=1)
         line, column = np.arange(len(best)), columns[predicted[rows]]
