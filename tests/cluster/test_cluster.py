@@ -286,15 +286,15 @@ def test_the_guard_leaves_a_living_snakemake_alone_and_says_how_it_stands(cluste
     process = cluster.start(run, run.file(REPORT))
     job = stop_in_the_middle(cluster, run, process)
     guard = cluster.start(run, run.file(REPORT), guard=True)
-    assert guard.wait(120) == 1
+    assert guard.wait(PATIENCE) == 1
     assert f"Process {process.pid}: found a Snakemake that still works in this folder" in said(run)
     assert process.poll() is None
-    cluster.start(run, "--check", guard=True).wait(120)
+    cluster.start(run, "--check", guard=True).wait(PATIENCE)
     assert re.search(
         rf"runs \(process {process.pid}\); its jobs in SLURM:.*\b{job.work} \(job {job.number}, RUNNING", said(run)
     )
     kill_group(process)
-    cluster.start(run, "--check", guard=True).wait(120)
+    cluster.start(run, "--check", guard=True).wait(PATIENCE)
     assert re.search(
         rf"is gone from this machine; its jobs in SLURM:.*\b{job.work} \(job {job.number}, RUNNING", said(run)
     )

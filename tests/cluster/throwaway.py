@@ -74,7 +74,7 @@ class Cluster:
     """The daemons of one cluster, in a folder of their own."""
 
     def __init__(self) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="slurmtest-"))
+        self.folder = Path(tempfile.mkdtemp(prefix="slurmtest-")).resolve()
         self.folder.chmod(0o755)  # munge wants to be entered by all
         self.started: list[tuple[subprocess.Popen[bytes], Run]] = []  # by the test that runs
 
@@ -232,7 +232,11 @@ class Cluster:
         """Return the size of all logs of the runs on the cluster."""
         logs = {path for _, run in self.started for path in run.directory.glob("results/*/logs/**/*.log")}
         logs |= {run.directory / "started.log" for _, run in self.started}
-        return sum(path.stat().st_size for path in logs)
+        size = 0
+        for path in logs:
+            with suppress(FileNotFoundError):  # removed before the job's next attempt
+                size += path.stat().st_size
+        return size
 
     def state(self) -> str:
         """Return how the nodes, the queue, the daemons' logs and the last run stand, for the message of a failure."""
