@@ -19,7 +19,7 @@ GPUS = snakemake.resources.gpu
 
 with job(snakemake) as log, ProgressFile.beside(snakemake.log[0]) as progress, distributed.processes(GPUS):
     params, given, made = snakemake.params, snakemake.input, snakemake.output
-    torch.set_num_threads(max(1, snakemake.threads // distributed.size()))
+    torch.set_num_threads(max(1, snakemake.threads // distributed.size_here()))
     check_card(snakemake.resources.get("gpu_mem_mb", 0))
     folder = Path(params.checkpoints)
     kind, minutes = task(**params.task), snakemake.resources.checkpoint_minutes

@@ -277,6 +277,16 @@ def _check_meaning(config: dict[str, Any]) -> None:
                 f"{key}.resources.gpu': found {model['resources']['gpu']}, but with tuning: {model['tuning']} only a "
                 "head is trained, which uses one GPU; expected 0 or 1."
             )
+        if model["resources"]["nodes"] > 1 and not kind.through_backbone:
+            raise UserError(
+                f"{key}.resources.nodes': found {model['resources']['nodes']}, but with tuning: {model['tuning']} only "
+                "a head is trained, which one node does; expected 1."
+            )
+        if model["resources"]["gpu"] % model["resources"]["nodes"]:
+            raise UserError(
+                f"{key}.resources.gpu': found {model['resources']['gpu']} with nodes: {model['resources']['nodes']}; "
+                "expected a multiple, as each node has the same number of GPUs."
+            )
         if model["training"]["sharding"] != "none" and model["resources"]["gpu"] < 2:
             raise UserError(
                 f"{key}.training.sharding': found {model['training']['sharding']} with resources.gpu: "

@@ -1,8 +1,9 @@
 """One training job on several GPUs: one process for each, all running the same script.
 
-The job's own process is the first; it starts the others with its own command line, and only it writes files. Each
-batch of the configuration is shared out between them, and the loss is that of the whole batch, so the learning curve
-is that of one process. A process that dies ends the job; no process outlives it.
+The job's own process is the first; it starts the others with its own command line, and only it writes files. On several
+nodes (see ``several_nodes``) the first process of each starts the others there. Each batch of the configuration is
+shared out between all, and the loss is that of the whole batch, so the learning curve is that of one process. A process
+that dies ends the job; no process outlives it.
 """
 
 from __future__ import annotations
@@ -23,12 +24,11 @@ import torch
 import torch.distributed as dist
 
 from dnatune.errors import UserError
+from dnatune.several_nodes import PORT, RANK, place
+from dnatune.stopping import Stopped
 
 LOGGER = logging.getLogger("dnatune")
 PROCESSES = "DNATUNE_PROCESSES"  # set by tests: so many processes on a CPU
-RANK = "DNATUNE_RANK"
-PORT = "DNATUNE_PORT"
-HOST = "127.0.0.1"
 GRACE = 20.0  # seconds for an error to be told where it happened, before the job is ended from outside
 LIMIT = timedelta(hours=2)  # the longest that the first process may do alone: writing a checkpoint
 
@@ -45,8 +45,13 @@ def size() -> int:
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
+def size_here() -> int:
+    """Return how many of them run on this node."""
+    return int(os.environ["LOCAL_WORLD_SIZE"]) if dist.is_initialized() else 1
+
+
 def processes_for(gpus: int) -> int:
-    """Return how many processes a job that asked for ``gpus`` GPUs runs: one for each GPU in sight, at least one."""
+    """Return how many processes a job that asked for ``gpus`` GPUs here runs: one for each in sight, at least one."""
     if PROCESSES in os.environ:
         return int(os.environ[PROCESSES])
     found = min(gpus, torch.cuda.device_count())
@@ -57,28 +62,33 @@ def processes_for(gpus: int) -> int:
 
 @contextmanager
 def processes(gpus: int) -> Iterator[None]:
-    """Run the block in one process for each GPU that the job asked for.
+    """Run the block in one process for each GPU that the job asked for, on all its nodes together.
 
     The other processes run the whole script again from its start, with this block among it.
     """
-    count = processes_for(gpus)
-    if count == 1:
+    here = place()
+    each = processes_for(gpus // here.nodes)
+    if each == here.nodes == 1:
         yield
         return
-    number = int(os.environ.get(RANK, "0"))
-    store = dist.TCPStore(HOST, int(os.environ.get(PORT, "0")), count, number == 0, LIMIT, wait_for_workers=False)
-    others = [_start(i, store.port) for i in range(1, count)] if number == 0 else []
+    local = int(os.environ.get(RANK, "0"))
+    is_first, port = here.node == local == 0, int(os.environ.get(PORT, "0"))
+    store = dist.TCPStore(here.first, port, None, is_first, LIMIT, wait_for_workers=False)
+    if here.nodes > 1:
+        each = _agreed(each, store, here.node, here.nodes)
+    number, count = here.node * each + local, here.nodes * each
+    others = [_start(i, store.port) for i in range(1, each)] if local == 0 else []
     # What accelerate reads.
-    here = {"RANK": number, "LOCAL_RANK": number, "WORLD_SIZE": count, "LOCAL_WORLD_SIZE": count}
-    os.environ.update({name: str(value) for name, value in here.items()} | {"MASTER_ADDR": HOST})
+    numbers = {"RANK": number, "LOCAL_RANK": local, "WORLD_SIZE": count, "LOCAL_WORLD_SIZE": each}
+    os.environ.update({name: str(value) for name, value in numbers.items()} | {"MASTER_ADDR": here.first})
     os.environ["MASTER_PORT"] = str(store.port)
     over = threading.Event()
-    watch = (_watch_others, (others, over)) if number == 0 else (_end_with_the_first, (over,))
+    watch = (_watch_others, (others, over)) if local == 0 else (_end_with_the_first, (over,))
     threading.Thread(target=watch[0], args=watch[1], daemon=True).start()
     try:
         backend = "gloo"
         if torch.cuda.is_available():
-            torch.cuda.set_device(number)
+            torch.cuda.set_device(local)
             backend = "cpu:gloo,cuda:nccl"
         else:
             os.environ["ACCELERATE_TORCH_DEVICE"] = "cpu"  # not cpu:0, to which no checkpoint can be loaded
@@ -87,6 +97,10 @@ def processes(gpus: int) -> Iterator[None]:
     except UserError:
         if number:
             time.sleep(GRACE)  # the first process says the same, and ends this one
+        raise
+    except Stopped:
+        if here.node and not local:
+            time.sleep(GRACE)  # as this node's end is that of all, and the first process may not have come to its own
         raise
     except Exception:
         time.sleep(1)  # a dead process is felt by the first sooner than it is gone
@@ -101,6 +115,12 @@ def processes(gpus: int) -> Iterator[None]:
             process.wait()
         if dist.is_initialized():
             dist.destroy_process_group()
+
+
+def _agreed(count: int, store: dist.Store, node: int, nodes: int) -> int:
+    """Return how many processes each node runs: as many as the one with the fewest can, told by ``count`` of each."""
+    store.set(f"processes of node {node}", str(count))
+    return min(int(store.get(f"processes of node {i}")) for i in range(nodes))
 
 
 def others_end_here() -> None:

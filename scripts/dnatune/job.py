@@ -1,6 +1,7 @@
 """What every script does around its work: a log that is also seen, GPUs of its own, mistakes said in one sentence.
 
-Takes the object that Snakemake gives to scripts (only ``log`` and ``resources`` are used); gives a context to work in.
+Takes the object that Snakemake gives to scripts (only ``log``, ``resources`` and ``threads`` are used); gives a context
+to work in.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
+from dnatune import several_nodes
 from dnatune.errors import UserError
 from dnatune.own_gpus import own_gpus
 from dnatune.stopping import Stopped, listening
@@ -29,7 +31,7 @@ def job(snakemake: Any) -> Iterator[logging.Logger]:
     128 and its number).
     """
     # Of several processes that share a job (see ``distributed``), the first tells the story, the others their errors.
-    first = os.environ.get("DNATUNE_RANK", "0") == "0"
+    first = several_nodes.is_first()
     log_path = snakemake.log[0] if len(snakemake.log) else None
     handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
     if log_path:
@@ -47,6 +49,8 @@ def job(snakemake: Any) -> Iterator[logging.Logger]:
     # The processes that share a job have the GPUs of the first.
     asked = getattr(snakemake, "resources", None) if first else None
     try:
+        if asked is not None:
+            several_nodes.spread(asked, snakemake.threads)
         with listening(), nullcontext() if asked is None else own_gpus(asked.get("gpu", 0)):
             yield LOGGER
     except Stopped as stop:

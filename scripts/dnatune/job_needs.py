@@ -37,7 +37,7 @@ NF4_BYTES = 0.5625  # four bits, and four bytes of scale for 64 numbers
 
 @dataclass(frozen=True)
 class Needs:
-    """``mem_mb`` of the whole job, ``runtime`` in minutes, ``gpu_mem_mb`` of each GPU (0 without one)."""
+    """``mem_mb`` of the job on each node, ``runtime`` in minutes, ``gpu_mem_mb`` of each GPU (0 without one)."""
 
     mem_mb: int
     runtime: int
@@ -95,10 +95,11 @@ def training(settings: dict[str, Any], model: ModelSize, data: DataSize, folds: 
     """Return what training a model on one fold, or on all data, needs; ``times``: so many models one by one."""
     kind, wanted, learn = kind_of(settings), settings["resources"], settings["training"]
     gpus, half, read = wanted["gpu"], learn["precision"] != "fp32", reading(settings, model, data)
+    processes = max(1, gpus // wanted["nodes"])  # that share the memory of a node
     if not kind.through_backbone:  # only a head learns, from a table of numbers
         table = 4 * read.rows * len(needed_views(settings["tokens"], model.frames)) * model.width
         memory = PROCESS_MB + tables(data) + table / MB
-        return _needs(max(1, gpus), gpus, memory, learn["epochs"] * read.rows / 10_000, 0.5 * GIB)
+        return _needs(processes, gpus, memory, learn["epochs"] * read.rows / 10_000, 0.5 * GIB)
     kept = activations(settings, model, read, gpus, half and gpus > 0)
     on_gpu = weights_on_gpu(settings, model, gpus, half) + kept
     if gpus:
@@ -114,7 +115,7 @@ def training(settings: dict[str, Any], model: ModelSize, data: DataSize, folds: 
     operations = read.tokens * (model.parameters - model.embedded) * (once * learn["epochs"] + scored)
     steps = learn["epochs"] * read.rows / learn["batch_size"]
     seconds = max(operations / speed(wanted, half, on_gpu), steps * STEP_SECONDS if gpus else 0)
-    return _needs(max(1, gpus), gpus, memory + tables(data), seconds * times, on_gpu)
+    return _needs(processes, gpus, memory + tables(data), seconds * times, on_gpu)
 
 
 def applying(

@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import Any
 
 from dnatune.errors import UserError
+from dnatune.several_nodes import is_first
 
 SUFFIX = ".progress.json"
 EVERY = 15.0  # seconds between two writings; a hundred jobs may share a file system
@@ -40,7 +41,7 @@ class ProgressFile:
     @classmethod
     def beside(cls, log: str | Path) -> ProgressFile:
         """Return the file of the job with this log; of several processes that share a job only the first has one."""
-        return cls(Path(log).with_suffix(SUFFIX) if os.environ.get("DNATUNE_RANK", "0") == "0" else None)
+        return cls(Path(log).with_suffix(SUFFIX) if is_first() else None)
 
     def __enter__(self) -> ProgressFile:
         if self.path is not None:

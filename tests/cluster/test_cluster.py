@@ -16,8 +16,10 @@ from dataclasses import replace
 from pathlib import Path
 from subprocess import Popen
 
+import pandas as pd
 import pytest
 
+from dnatune.files import read_json, read_tsv
 from throwaway import PATIENCE, Cluster, Job, said, why_not
 from workflow_runs import Run, configuration, kill_group, model, simulate, write_inputs
 
@@ -139,7 +141,7 @@ def test_a_whole_run_gives_what_it_gives_here_with_one_gpu_per_job(cluster, tmp_
         "lora": {**model("lora"), "lora": {"r": 4, "alpha": 8}, "resources": {"mem_mb": 2000}},
     }
     inputs = write_inputs(tmp_path / "input", simulate())
-    config = configuration(inputs, models=models, split={"folds": 3}, baselines={"methods": ["majority"]})
+    config = configuration(inputs, models=models, baselines={"methods": ["majority"]})
     here, there = Run(tmp_path / "here", config), Run(tmp_path / "there", config)
     there.directory.mkdir()
     cluster.finish(cluster.start(there))
@@ -152,11 +154,11 @@ def test_a_whole_run_gives_what_it_gives_here_with_one_gpu_per_job(cluster, tmp_
     assert {job.state for job in jobs} == {"COMPLETED"}
     with_gpu = [job for job in jobs if job.gpus != "none"]
     assert {job.gpus for job in with_gpu} == {"gpu:a100:1"}
-    folds = [f"train {name}_{k}" for name in models for k in range(3)]
+    folds = [f"train {name}_{k}" for name in models for k in range(2)]
     others = [f"{rule} {name}" for rule in ("refit", "reference") for name in models]
     assert sorted(job.work for job in with_gpu) == sorted([*folds, *others])
     rules = [job.work.split()[0] for job in jobs if job.gpus == "none"]
-    assert sorted(rules) == ["baseline"] * 3 + ["distances"] + ["package"] * 2 + ["tokens"]
+    assert sorted(rules) == ["baseline"] * 2 + ["distances"] + ["package"] * 2 + ["tokens"]
     # Times are whole seconds: a job that starts in the second in which another ends does not run beside it.
     at_once = [sum(j.start <= job.start < j.end for j in with_gpu) for job in with_gpu]
     assert max(at_once) == 2, at_once
@@ -246,6 +248,26 @@ def test_a_job_whose_node_goes_down_goes_on(cluster, run, undisturbed):
     check_the_end(run, undisturbed, job)
 
 
+def test_a_job_on_two_nodes_that_is_told_to_end_saves_and_goes_on(cluster, run, undisturbed):
+    # The cluster has one node with GPUs: each process has a CPU.
+    run.config["models"]["full"]["resources"].update(gpu=0, nodes=2)
+    process = cluster.start(run, run.file(REPORT), "--set-resources", "train:slurm_partition=high")
+    job = stop_in_the_middle(cluster, run, process)
+    cluster.slurm("scancel", "--signal=TERM", job.number)  # as before its time limit
+    cluster.training_process(run, job).send_signal(signal.SIGCONT)
+    saved = wait_until_it_has_saved(cluster, run, job)
+    cluster.finish(process)
+    assert f"goes on from step {saved} " in log_of(run, job)
+    check_the_others(cluster, run, job)
+    assert [j.state for j in attempts(cluster, run)[job.work]] == ["FAILED", "COMPLETED"]
+    assert {(j.nodes, j.gpus) for j in cluster.jobs(run, "train")} == {(2, "none")}
+    for fold in ("fold_0", "fold_1"):
+        assert read_json(run.results / "models/full" / fold / "run.json")["processes"] == 2
+        here, there = (read_tsv(r.results / "models/full" / fold / "history.tsv") for r in (undisturbed, run))
+        curves = [table.drop(columns="seconds") for table in (here, there)]
+        pd.testing.assert_frame_equal(*curves, check_exact=False, rtol=0, atol=1e-3)
+
+
 def test_a_job_preempted_for_good_is_repeated_by_the_guard(cluster, run, undisturbed):
     # In this partition preemption cancels: for Snakemake such a job never ends.
     arguments = (run.file(REPORT), "--set-resources", "train:slurm_partition=scav")
@@ -264,15 +286,15 @@ def test_the_guard_leaves_a_living_snakemake_alone_and_says_how_it_stands(cluste
     process = cluster.start(run, run.file(REPORT))
     job = stop_in_the_middle(cluster, run, process)
     guard = cluster.start(run, run.file(REPORT), guard=True)
-    assert guard.wait(120) == 1
+    assert guard.wait(PATIENCE) == 1
     assert f"Process {process.pid}: found a Snakemake that still works in this folder" in said(run)
     assert process.poll() is None
-    cluster.start(run, "--check", guard=True).wait(120)
+    cluster.start(run, "--check", guard=True).wait(PATIENCE)
     assert re.search(
         rf"runs \(process {process.pid}\); its jobs in SLURM:.*\b{job.work} \(job {job.number}, RUNNING", said(run)
     )
     kill_group(process)
-    cluster.start(run, "--check", guard=True).wait(120)
+    cluster.start(run, "--check", guard=True).wait(PATIENCE)
     assert re.search(
         rf"is gone from this machine; its jobs in SLURM:.*\b{job.work} \(job {job.number}, RUNNING", said(run)
     )

@@ -62,6 +62,7 @@ class Job:
     state: str
     work: str
     gpus: str
+    nodes: int
     minutes: int
     mem_mb: int
     restarts: int
@@ -73,7 +74,7 @@ class Cluster:
     """The daemons of one cluster, in a folder of their own."""
 
     def __init__(self) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="slurmtest-"))
+        self.folder = Path(tempfile.mkdtemp(prefix="slurmtest-")).resolve()
         self.folder.chmod(0o755)  # munge wants to be entered by all
         self.started: list[tuple[subprocess.Popen[bytes], Run]] = []  # by the test that runs
 
@@ -231,12 +232,16 @@ class Cluster:
         """Return the size of all logs of the runs on the cluster."""
         logs = {path for _, run in self.started for path in run.directory.glob("results/*/logs/**/*.log")}
         logs |= {run.directory / "started.log" for _, run in self.started}
-        return sum(path.stat().st_size for path in logs)
+        size = 0
+        for path in logs:
+            with suppress(FileNotFoundError):  # removed before the job's next attempt
+                size += path.stat().st_size
+        return size
 
     def state(self) -> str:
         """Return how the nodes, the queue, the daemons' logs and the last run stand, for the message of a failure."""
         told = {
-            "nodes": self.shown("scontrol", "show", "node"),
+            "nodes": self.shown("scontrol", "--oneliner", "show", "node"),
             "queue": self.shown("squeue", "--states=all", "--format=%i %T %r %S %N %V"),
         }
         for name in ("slurmctld.log", f"slurmd.{NODE}.log"):
@@ -255,17 +260,16 @@ class Cluster:
         return done.stdout
 
     def training_process(self, run: Run, job: Job) -> psutil.Process:
-        """Return the process that trains within a job."""
+        """Return the process that trains within a job; of several the first."""
 
         def find() -> psutil.Process | None:
             for process in psutil.process_iter(["cmdline"]):
-                words = process.info["cmdline"] or []
-                if any(word.startswith(str(run.directory)) and word.endswith(".train_fold.py") for word in words):
-                    try:
-                        if process.environ().get("SLURM_JOB_ID") == job.number:
+                script = (process.info["cmdline"] or [""])[-1]
+                if script.startswith(str(run.directory)) and script.endswith(".train_fold.py"):
+                    with suppress(psutil.Error):
+                        seen = process.environ()
+                        if (seen.get("SLURM_JOB_ID"), seen.get("SLURM_PROCID")) == (job.number, "0"):
                             return process
-                    except psutil.Error:
-                        continue
             return None
 
         return self.wait_for(find, f"the process of job {job.number}")
@@ -281,6 +285,7 @@ def _job(line: str) -> Job:
         state=facts["JobState"],
         work=(comment[1].strip() if comment else "").removeprefix("rule_").replace("_wildcards_", " "),
         gpus=facts.get("JOB_GRES", "none").replace("(null)", "none"),
+        nodes=int(re.match(r"\d+", facts["NumNodes"])[0]),
         minutes=60 * hours + minutes,
         mem_mb=int(memory[1]) * (1024 if memory[2] == "G" else 1),
         restarts=int(facts["Restarts"]),

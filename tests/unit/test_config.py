@@ -199,6 +199,8 @@ def test_wrong_choice_lists_what_there_is(path, value, words):
         ),
         ("models.mini", {"backbone": "a/b", "backbone_config": {"hidden_size": 8}}, "backbone_config"),
         ("models.mini", {"backbone": "a/b", "tuning": "probe", "resources": {"gpu": 2}}, "expected 0 or 1"),
+        ("models.mini", {"backbone": "a/b", "tuning": "probe", "resources": {"gpu": 0, "nodes": 2}}, "one node does"),
+        ("models.mini", {"backbone": "a/b", "resources": {"gpu": 3, "nodes": 2}}, "expected a multiple"),
         ("models.mini", {"backbone": "a/b", "training": {"sharding": "fsdp"}}, "at least 2 GPUs"),
     ],
 )

@@ -30,7 +30,7 @@ def settings(tuning="full", training=None, **resources):
     """Return complete settings of a model from a hub, with what every case below is worked out for."""
     training = {"batch_size": 10, "epochs": 4, "precision": "auto", **(training or {})}
     found = model_settings(training, backbone="owner/model", tuning=tuning, resources=resources)
-    return {**found, "resources": {"gpu": 1, "threads": 1, **resources}}
+    return {**found, "resources": {"gpu": 1, "nodes": 1, "threads": 1, **resources}}
 
 
 def test_full_tuning_on_a_gpu_by_hand():

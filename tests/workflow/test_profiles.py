@@ -176,6 +176,13 @@ def trains(gpus: int, mem: int, minutes: int, threads: int) -> list[str]:
     return [*call[:place], "--signal=TERM@120", *call[place:]]
 
 
+def on_nodes(nodes: int, call: list[str], gres: str) -> list[str]:
+    # A task for each node, and as many GPUs on one as on another.
+    call = [f"--nodes={nodes}" if argument == "--nodes=1" else argument for argument in call]
+    call.insert(call.index("--requeue") + 1, f"--ntasks={nodes}")
+    return [*call[:-1], f"--gres={gres}", call[-1]]
+
+
 @needs_plugin
 def test_sbatch_is_asked_for_what_each_rule_needs(tmp_path):
     resources = {"threads": 2, "mem_mb": 900, "runtime": 30}
@@ -186,6 +193,7 @@ def test_sbatch_is_asked_for_what_each_rule_needs(tmp_path):
         # Nothing said: estimated.
         "small": model(),
         "pair": {**model(), "resources": {"gpu": 2}},
+        "apart": {**model(), "resources": {**resources, "gpu": 4, "nodes": 2}},
         "frozen": model("probe"),
         "slow": {**model(epochs=2_000_000), "resources": {"gpu": 0}},
     }
@@ -198,8 +206,9 @@ def test_sbatch_is_asked_for_what_each_rule_needs(tmp_path):
     said = {"one": (1, 900, 30, 2), "four": (4, 900, 30, 8), "none": (0, 900, 30, 2)}
     shortest = {"small": (1, 4000, 30, 1), "pair": (2, 7500, 30, 1), "frozen": (1, 2500, 30, 1)}
     training = {name: trains(*needs) for name, needs in {**said, **shortest}.items()}
+    training["apart"] = on_nodes(2, trains(4, 900, 30, 2), "gpu:2")
     applying = {name: gpu(min(1, gpus), *rest) for name, (gpus, *rest) in said.items()}
-    applying |= {name: gpu(1, 4000, 30, 1) for name in shortest}
+    applying |= {name: gpu(1, 4000, 30, 1) for name in shortest} | {"apart": gpu(1, 900, 30, 2)}
     applying["slow"] = gpu(0, 2500, 30, 1)
     expected = [("rule_name_query_wildcards_sequences", gpu(1, 4000, 30, 1))]
     expected += [(f"rule_baseline_wildcards_majority_{k}", cpu("cpu", 4000, 120)) for k in range(2)]

@@ -22,6 +22,7 @@ rule embed_records:
         gpu=one_gpu,
         gpu_mem_mb=asked("embed_records", "gpu_mem_mb"),
         gpu_model=card("embed_records"),
+        nodes=1,
     params:
         model="{model}",
         settings=embedding_settings,

@@ -27,6 +27,12 @@ rule refit:
         gpu=model_gpus,
         gpu_mem_mb=asked("refit", "gpu_mem_mb"),
         gpu_model=card("refit"),
+        nodes=model_nodes,
+        # With several nodes: the job itself starts its work on each (mpi), with as many GPUs on one as on another (gres).
+        mpi=with_nodes("srun"),
+        tasks=with_nodes(one_task_each),
+        tasks_per_gpu=with_nodes(0),
+        gres=with_nodes(gpus_of_each_node("refit")),
         # A resource, for its change trains nothing again; 0 is none.
         checkpoint_minutes=checkpoint_minutes,
     params:
@@ -66,6 +72,7 @@ rule reference:
         gpu=one_gpu,
         gpu_mem_mb=asked("reference", "gpu_mem_mb"),
         gpu_model=card("reference"),
+        nodes=1,
     params:
         model="{model}",
         settings=model_settings,
@@ -142,6 +149,7 @@ rule name_query:
         gpu=min(1, max((config["models"][name]["resources"]["gpu"] for name in PACKAGED), default=0)),
         gpu_mem_mb=asked("name_query", "gpu_mem_mb"),
         gpu_model=card("name_query"),
+        nodes=1,
     params:
         models=PACKAGED,
         engines=ENGINES,

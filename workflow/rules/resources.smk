@@ -101,6 +101,39 @@ def model_gpus(wildcards):
     return TRAINED[wildcards.model]["resources"]["gpu"]
 
 
+def model_nodes(wildcards):
+    """Nodes of a model's training job; models that learn their labels apart use one GPU of one."""
+    settings = TRAINED[wildcards.model]
+    return 1 if settings.get("alone") else settings["resources"]["nodes"]
+
+
+def with_nodes(value):
+    """Resource that only jobs of several nodes have: a value, or a function that gives it."""
+
+    def given(wildcards, attempt):
+        if model_nodes(wildcards) == 1:
+            return None
+        return value(wildcards, attempt) if callable(value) else value
+
+    return given
+
+
+def one_task_each(wildcards, attempt):
+    """Tasks of a job: one for each node."""
+    return model_nodes(wildcards)
+
+
+def gpus_of_each_node(job):
+    """GPUs on each node of a job, as SLURM's gres."""
+
+    def value(wildcards, attempt):
+        gpus = model_gpus(wildcards) // model_nodes(wildcards)
+        model = card(job)(wildcards, attempt)
+        return ":".join(["gpu", *([model] if model else []), str(gpus)]) if gpus else None
+
+    return value
+
+
 def checkpoint_minutes(wildcards):
     """Minutes between the checkpoints of a model's training job; 0 is only at evaluations."""
     return TRAINED[wildcards.model]["resources"]["checkpoint_minutes"] or 0

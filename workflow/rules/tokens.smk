@@ -47,6 +47,7 @@ rule embeddings:
         gpu=model_gpus,
         gpu_mem_mb=asked("embeddings", "gpu_mem_mb"),
         gpu_model=card("embeddings"),
+        nodes=1,
     params:
         model="{model}",
         settings=embedding_settings,

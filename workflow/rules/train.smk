@@ -27,6 +27,12 @@ rule train:
         gpu=model_gpus,
         gpu_mem_mb=asked("train", "gpu_mem_mb"),
         gpu_model=card("train"),
+        nodes=model_nodes,
+        # With several nodes: the job itself starts its work on each (mpi), with as many GPUs on one as on another (gres).
+        mpi=with_nodes("srun"),
+        tasks=with_nodes(one_task_each),
+        tasks_per_gpu=with_nodes(0),
+        gres=with_nodes(gpus_of_each_node("train")),
         # A resource, for its change trains nothing again; 0 is none.
         checkpoint_minutes=checkpoint_minutes,
     params:
