@@ -31,7 +31,8 @@ def start(folder, settings, processes, trouble="", **environment):
     """Start training jobs that ``processes`` processes share."""
     paths = os.pathsep.join([str(ROOT / "scripts"), str(ROOT / "tests" / "unit")])
     env = {**os.environ, "PYTHONPATH": paths, "PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1"}
-    env |= {distributed.PROCESSES: str(processes), **environment}
+    # Processes on the CPU, also where there is a GPU: one cannot be shared.
+    env |= {distributed.PROCESSES: str(processes), "CUDA_VISIBLE_DEVICES": "", **environment}
     command = [sys.executable, str(SCRIPT), str(folder), json.dumps(settings), *([trouble] if trouble else [])]
     return subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
