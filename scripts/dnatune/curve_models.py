@@ -44,5 +44,7 @@ def check_curve(config: Mapping[str, Any]) -> None:
                 f"{key}.models': found '{name}'{nearest(name, known)}, expected names of models or of "
                 f"baselines.methods, which are {', '.join(known)}."
             )
+    if curve["keep"] != "steps" and not set(curve["models"] or []) & set(config["models"]):
+        raise UserError(f"{key}.keep' has no effect without a language model in learning_curve.models; leave it out.")
     if curve["in_report"] and not on_curve(config, config["baselines"]["methods"], []):
         raise UserError(f"{key}.in_report': nothing is on the curve; name a model in learning_curve.models.")

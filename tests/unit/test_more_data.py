@@ -189,6 +189,7 @@ def test_baselines_are_on_the_curve_and_language_models_only_by_name():
         ("models", ["naive_bays"], "did you mean 'naive_bayes'"),
         ("models", ["engine"], "expected names of models or of baselines.methods, which are mini, majority"),
         ("keep", "time", "expected one of steps, epochs"),
+        ("keep", "epochs", "has no effect without a language model in learning_curve.models"),
     ],
 )
 def test_mistakes_are_said_in_one_sentence(key, value, words):
