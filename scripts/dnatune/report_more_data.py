@@ -101,9 +101,10 @@ def answer_sentence(gains: pd.DataFrame, metric: str) -> Sentence:
             said = ", ".join(f"{row.model} ({signed(row.gain)}{_interval(row)})" for row in mine.itertuples())
             parts.append(f"{start}: {said}.")
     first = gains.iloc[0]
+    interval = ", with its 95 % interval" if gains["ci_low"].notna().any() else ""
     parts.append(
         f"In brackets: the gain in {metric} when the training sequences grew from {named(first.from_share)} to "
-        f"all (about {number(first.from_records, 0)} to {number(first.to_records, 0)}), with its 95 % interval."
+        f"all (about {number(first.from_records, 0)} to {number(first.to_records, 0)}){interval}."
     )
     return Sentence("For which model?", " ".join(parts))
 

@@ -77,6 +77,7 @@ def test_one_split_tells_no_trend():
     assert set(found["verdict"]) == {"single"} and found["ci_low"].isna().all()
     words = report_more_data.answer_sentence(found, "Macro PR-AUC").text
     assert words.startswith("Cannot be said from one split: climbs (+0.100), flat (+0.001)")
+    assert words.endswith("(about 500 to 1,000).")  # no interval is spoken of
 
 
 @pytest.mark.parametrize(
