@@ -39,9 +39,16 @@ def start(folder, settings, processes, trouble="", **environment):
 
 def end(process, folder):
     """Wait for a job; return its exit code and what it said. No process may be left."""
-    said, _ = process.communicate(timeout=900)
+    said = process.communicate(timeout=900)[0] if not process.stdout.closed else ""
     assert not [path for path in folder.glob("pid_*") if alive(int(path.read_text()))], said[-3000:]
     return process.returncode, said
+
+
+def end_on_nodes(processes, folder):
+    """Wait for the jobs of all nodes, which may end one after the other; return their exit codes."""
+    for process in processes:
+        process.communicate(timeout=900)
+    return [end(process, folder)[0] for process in processes]
 
 
 def run(folder, settings, processes, trouble=""):
@@ -216,8 +223,7 @@ def start_on_nodes(folder, settings, processes, trouble=""):
 @pytest.mark.slow
 def test_two_nodes_have_the_learning_curve_of_one_process(learnt, tmp_path):
     """The second node has fewer GPUs than the first: both run as many processes as it can."""
-    first, second = start_on_nodes(tmp_path, {"uneven": LEARNT["uneven"]}, (3, 2))
-    assert [end(process, tmp_path)[0] for process in (first, second)] == [0, 0]
+    assert end_on_nodes(start_on_nodes(tmp_path, {"uneven": LEARNT["uneven"]}, (3, 2)), tmp_path) == [0, 0]
     record = read_json(tmp_path / "uneven" / "run.json")
     assert record["processes"] == 4
     found = read_tsv(tmp_path / "uneven" / "history.tsv"), np.load(tmp_path / "uneven" / "logits.npy"), record
@@ -226,8 +232,8 @@ def test_two_nodes_have_the_learning_curve_of_one_process(learnt, tmp_path):
 
 @pytest.mark.slow
 def test_nodes_that_are_told_to_end_save_together(tmp_path):
-    first, second = start_on_nodes(tmp_path, {"job": LEARNT["full"]}, (1, 1), "told")
-    assert [end(process, tmp_path)[0] for process in (first, second)] == [128 + signal.SIGTERM] * 2
+    processes = start_on_nodes(tmp_path, {"job": LEARNT["full"]}, (1, 1), "told")
+    assert end_on_nodes(processes, tmp_path) == [128 + signal.SIGTERM] * 2
     assert (tmp_path / "log").read_text().count("stopped by SIGTERM at step 7, checkpoint saved") == 1
 
 
