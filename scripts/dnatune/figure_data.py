@@ -97,8 +97,8 @@ class FigureData:
 
     @cached_property
     def best(self) -> str | None:
-        """The model the report speaks of, by validation."""
-        candidates = self.language_models or sorted(set(self.metrics["model"]))
+        """The model the report speaks of, by validation: a language model, or with none a baseline, not the engine."""
+        candidates = self.language_models or sorted(set(self.metrics["model"]) - set(self.engines))
         return report_tables.best_model(self.metrics, candidates, self.task)
 
     def fold_table(self, name: str) -> pd.DataFrame:
