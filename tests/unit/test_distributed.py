@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -27,11 +26,11 @@ ROOT = Path(__file__).parents[2]
 SCRIPT = Path(__file__).with_name("shared_job.py")
 
 
-def start(folder, settings, processes, trouble="", **environment):
+def start(folder, settings, processes, trouble=""):
     """Start training jobs that ``processes`` processes share."""
     paths = os.pathsep.join([str(ROOT / "scripts"), str(ROOT / "tests" / "unit")])
     env = {**os.environ, "PYTHONPATH": paths, "PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1"}
-    env |= {distributed.PROCESSES: str(processes), **environment}
+    env |= {distributed.PROCESSES: str(processes)}
     command = [sys.executable, str(SCRIPT), str(folder), json.dumps(settings), *([trouble] if trouble else [])]
     return subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
@@ -200,34 +199,6 @@ def test_no_process_outlives_the_first(where, sent, tmp_path):
     assert (f"stopped by {sent[0].name}\n" in (tmp_path / "log").read_text()) == (where == "loads")
     wait_until(lambda: not alive(other), 60)
     process.stdout.close()
-
-
-def start_on_nodes(folder, settings, processes, trouble=""):
-    """Start training jobs as srun does on two nodes, of which each runs so many processes."""
-    with socket.socket() as free:
-        free.bind(("", 0))
-        port = str(free.getsockname()[1])
-    common = {several_nodes.NODES: "2", several_nodes.PORT: port, "SLURM_LAUNCH_NODE_IPADDR": "127.0.0.1"}
-    numbers = zip("01", processes, strict=True)
-    return [start(folder, settings, n, trouble, **common, SLURM_NODEID=node) for node, n in numbers]
-
-
-@pytest.mark.slow
-def test_two_nodes_have_the_learning_curve_of_one_process(learnt, tmp_path):
-    """The second node has fewer GPUs than the first: both run as many processes as it can."""
-    first, second = start_on_nodes(tmp_path, {"uneven": LEARNT["uneven"]}, (3, 2))
-    assert [end(process, tmp_path)[0] for process in (first, second)] == [0, 0]
-    record = read_json(tmp_path / "uneven" / "run.json")
-    assert record["processes"] == 4
-    found = read_tsv(tmp_path / "uneven" / "history.tsv"), np.load(tmp_path / "uneven" / "logits.npy"), record
-    assert_same(learnt[1][0]["uneven"], found)
-
-
-@pytest.mark.slow
-def test_nodes_that_are_told_to_end_save_together(tmp_path):
-    first, second = start_on_nodes(tmp_path, {"job": LEARNT["full"]}, (1, 1), "told")
-    assert [end(process, tmp_path)[0] for process in (first, second)] == [128 + signal.SIGTERM] * 2
-    assert (tmp_path / "log").read_text().count("stopped by SIGTERM at step 7, checkpoint saved") == 1
 
 
 def test_a_job_stays_on_one_node_where_it_has_no_others(monkeypatch):
