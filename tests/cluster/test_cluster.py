@@ -142,7 +142,7 @@ def test_a_whole_run_gives_what_it_gives_here_with_one_gpu_per_job(cluster, tmp_
         "lora": {**model("lora"), "lora": {"r": 4, "alpha": 8}, "resources": {"mem_mb": 2000}},
     }
     inputs = write_inputs(tmp_path / "input", simulate())
-    config = configuration(inputs, models=models, baselines={"methods": ["majority"]})
+    config = configuration(inputs, models=models, split={"folds": 3}, baselines={"methods": ["majority"]})
     here, there = Run(tmp_path / "here", config), Run(tmp_path / "there", config)
     there.directory.mkdir()
     cluster.finish(cluster.start(there))
@@ -155,11 +155,11 @@ def test_a_whole_run_gives_what_it_gives_here_with_one_gpu_per_job(cluster, tmp_
     assert {job.state for job in jobs} == {"COMPLETED"}
     with_gpu = [job for job in jobs if job.gpus != "none"]
     assert {job.gpus for job in with_gpu} == {"gpu:a100:1"}
-    folds = [f"train {name}_{k}" for name in models for k in range(2)]
+    folds = [f"train {name}_{k}" for name in models for k in range(3)]
     others = [f"{rule} {name}" for rule in ("refit", "reference") for name in models]
     assert sorted(job.work for job in with_gpu) == sorted([*folds, *others])
     rules = [job.work.split()[0] for job in jobs if job.gpus == "none"]
-    assert sorted(rules) == ["baseline"] * 2 + ["distances"] + ["package"] * 2 + ["tokens"]
+    assert sorted(rules) == ["baseline"] * 3 + ["distances"] + ["package"] * 2 + ["tokens"]
     # Times are whole seconds: a job that starts in the second in which another ends does not run beside it.
     at_once = [sum(j.start <= job.start < j.end for j in with_gpu) for job in with_gpu]
     assert max(at_once) == 2, at_once
