@@ -32,17 +32,22 @@ def fit(
     ``probabilities`` (n, labels) and ``labels`` (n,) of validation records. Without ``adjust``, and with fewer than two
     records, all temperatures are 1: plain sums.
     """
-    temperatures = [1.0] * len(taxonomy.ranks)
-    if adjust and len(labels) >= 2:
-        for rank, p in enumerate(taxonomy.roll_up(probabilities)):
-            truth = taxonomy.of_label[rank][labels]
-            if rank < len(taxonomy.parents):
-                loss = _step_loss(taxonomy, rank, p, truth)
-                temperatures[rank] = calibration.best_temperature(loss, len(labels))
-            else:
-                logits = np.log(np.maximum(p, TINY)).astype(np.float32)
-                temperatures[rank] = calibration.METHODS["temperature"].fit(logits, truth)["temperature"]
+    enough = adjust and len(labels) >= 2
+    temperatures = step_temperatures(taxonomy, probabilities, labels) if enough else [1.0] * len(taxonomy.ranks)
     return {**taxonomy.to_json(), "threshold": threshold, "temperatures": temperatures, "records": len(labels)}
+
+
+def step_temperatures(taxonomy: Taxonomy, probabilities: np.ndarray, labels: np.ndarray) -> list[float]:
+    """Return a temperature for the step down to each rank, from probabilities (n, labels) and labels (n,)."""
+    found = []
+    for rank, p in enumerate(taxonomy.roll_up(probabilities)):
+        truth = taxonomy.of_label[rank][labels]
+        if rank < len(taxonomy.parents):
+            found.append(calibration.best_temperature(_step_loss(taxonomy, rank, p, truth), len(labels)))
+        else:
+            logits = np.log(np.maximum(p, TINY)).astype(np.float32)
+            found.append(calibration.METHODS["temperature"].fit(logits, truth)["temperature"])
+    return found
 
 
 def _step_loss(taxonomy: Taxonomy, rank: int, p: np.ndarray, truth: np.ndarray) -> Callable[[np.float32], float]:
@@ -73,9 +78,13 @@ def apply(fitted: dict[str, Any], probabilities: np.ndarray) -> np.ndarray:
     """Return the adjusted probabilities of labels (n, labels); rows add up to 1. Written over ``probabilities``."""
     if all(temperature == 1 for temperature in fitted["temperatures"]):
         return probabilities
-    taxonomy = Taxonomy.from_json(fitted)
+    return tempered(Taxonomy.from_json(fitted), fitted["temperatures"], probabilities)
+
+
+def tempered(taxonomy: Taxonomy, temperatures: list[float], probabilities: np.ndarray) -> np.ndarray:
+    """Return probabilities of labels (n, labels) with a temperature for each step. Written over ``probabilities``."""
     for rows in row_blocks(probabilities.shape):
-        probabilities[rows] = _tempered(taxonomy, fitted["temperatures"], probabilities[rows])
+        probabilities[rows] = _tempered(taxonomy, temperatures, probabilities[rows])
     return probabilities
 
 

@@ -38,13 +38,13 @@ def fit(taxonomy: Taxonomy, logits: np.ndarray, labels: np.ndarray) -> dict[str,
     """Return a ``temperature`` for validation logits (n, labels), and ``temperatures`` for the steps to each rank."""
     first = calibration.METHODS["temperature"].fit(logits, labels)
     p = probabilities(logits / np.float32(first["temperature"]))
-    return {**first, "temperatures": rank_calibration.fit(taxonomy, p, labels, threshold=1)["temperatures"]}
+    return {**first, "temperatures": rank_calibration.step_temperatures(taxonomy, p, labels)}
 
 
 def apply(taxonomy: Taxonomy, fitted: Mapping[str, Any], logits: np.ndarray) -> np.ndarray:
     """Return the log probabilities of labels, float32 (n, labels), that ``fitted`` makes of logits."""
     p = probabilities(logits / np.float32(fitted["temperature"]))
-    p = rank_calibration.apply({**taxonomy.to_json(), "temperatures": fitted["temperatures"]}, p)
+    p = rank_calibration.tempered(taxonomy, fitted["temperatures"], p)
     return np.log(np.maximum(p, TINY)).astype(np.float32)
 
 

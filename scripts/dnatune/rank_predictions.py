@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from dnatune.metrics import top_choices
-from dnatune.relatives import choices_at
+from dnatune.relatives import NONE, choices_at
 from dnatune.taxonomy import Taxonomy, prefixes
 
 LOGGER = logging.getLogger("dnatune")
@@ -62,13 +62,13 @@ def without_label(
     (``relatives`` (n,), see there), and the deepest that is sure enough is its name. ``probabilities`` (n, labels) as
     for ``rank_columns``.
     """
-    table, taxonomy = table.copy(), Taxonomy.from_json(fitted)
-    for rank, p in enumerate(taxonomy.roll_up(probabilities)):
+    table, taxonomy, rows = table.copy(), Taxonomy.from_json(fitted), np.flatnonzero(relatives != NONE)
+    for rank, p in enumerate(taxonomy.roll_up(probabilities[rows])):
         if rank:
-            best, top = choices_at(taxonomy, rank, p, relatives)
-            called, name = np.array(taxonomy.taxa[rank - 1], object), taxonomy.ranks[rank]
-            table[name] = [taxon or "" for taxon in called[best]]
-            table[f"{name}_probability"] = top
+            best, top = choices_at(taxonomy, rank, p, relatives[rows])
+            called, name = taxonomy.taxa[rank - 1], taxonomy.ranks[rank]
+            table.iloc[rows, table.columns.get_loc(name)] = [called[taxon] or "" for taxon in best]
+            table.iloc[rows, table.columns.get_loc(f"{name}_probability")] = top
     place = [table.columns.get_loc(name) for name in ("rank", "taxon", "taxon_probability")]
     for row in np.flatnonzero(unknown):
         line = table.iloc[row]

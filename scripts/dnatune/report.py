@@ -176,6 +176,23 @@ def versions(run: Run) -> dict[str, str]:
     return {name: " and ".join(sorted(found)) for name, found in sorted(seen.items())}
 
 
+def page_of_its_own(
+    figures: Mapping[str, tuple[str | Path, str]],
+    template: str | Path,
+    css: str | Path,
+    js: str | Path,
+    **values: Any,
+) -> str:
+    """Return a page beside the report, all in one file; ``figures`` are SVG files with their captions, by name."""
+    drawn = {
+        figure: {"title": FIGURES[figure], "source": as_data_uri(path), "caption": caption}
+        for figure, (path, caption) in figures.items()
+    }
+    style, script = (Markup(Path(path).read_text("utf-8")) for path in (css, js))
+    made = environment(Path(template).parent).get_template(Path(template).name)
+    return made.render(figures=drawn, css=style, js=script, **values)
+
+
 def environment(folder: str | Path) -> Environment:
     """Return the template engine with the report's filters; it escapes every value from data or config."""
     made = Environment(

@@ -11,11 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from markupsafe import Markup
 
 from dnatune import report, report_files, report_words
 from dnatune.more_data import VERDICTS
-from dnatune.report_contents import FIGURES
 from dnatune.report_words import Metric, Sentence, number, percent
 from dnatune.tasks.base import Task
 
@@ -169,16 +167,4 @@ def page(
     js: str | Path,
 ) -> str:
     """Return learning_curve.html; ``figures`` are SVG files with their captions."""
-    drawn = {
-        figure: {"title": FIGURES[figure], "source": report.as_data_uri(path), "caption": caption}
-        for figure, (path, caption) in figures.items()
-    }
-    environment = report.environment(Path(template).parent)
-    return environment.get_template(Path(template).name).render(
-        name=name,
-        more_data=found,
-        figures=drawn,
-        metric=found.words,
-        css=Markup(Path(css).read_text("utf-8")),
-        js=Markup(Path(js).read_text("utf-8")),
-    )
+    return report.page_of_its_own(figures, template, css, js, name=name, more_data=found, metric=found.words)

@@ -50,9 +50,8 @@ def spread(resources: Any, threads: int) -> None:
     Outside SLURM, and where Snakemake itself runs in a smaller job, there is one node, whatever was asked for.
     """
     nodes = resources.get("nodes", 1)
-    there = int(
-        os.environ.get("SLURM_JOB_NUM_NODES", nodes)
-    )  # not said in a job of the plugin, which has what it asked
+    # Not said in a job of the plugin, which has what it asked for.
+    there = int(os.environ.get("SLURM_JOB_NUM_NODES", nodes))
     if nodes == 1 or there < nodes or "SLURM_JOB_ID" not in os.environ or NODES in os.environ:
         return
     if not shutil.which("srun"):
