@@ -1,8 +1,8 @@
 """Calibrate and evaluate one model, or baseline, on one fold.
 
 input: scores, label_map, records, folds; params: model, fold, calibration {method, cv_folds, coverage},
-sets {coverage}, rank_threshold, unknowns {score, false_alarm}, metrics {top_k}, seed, task; output: calibration,
-metrics, curves, and the task's own tables.
+sets {coverage, allow_empty}, rank_threshold, unknowns {score, false_alarm}, metrics {top_k}, seed, task;
+output: calibration, metrics, curves, and the task's own tables.
 """
 
 import numpy as np

@@ -33,7 +33,7 @@ RANGES = {
     "records": (0.0, np.inf),
     "bases": (0.0, np.inf),
     "classes_present": (0.0, np.inf),
-    **dict.fromkeys(("set_size", "set_size_median"), (1.0, np.inf)),
+    **dict.fromkeys(("set_size", "set_size_median"), (0.0, np.inf)),
     "set_records": (0.0, np.inf),
 }
 

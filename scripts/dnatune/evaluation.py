@@ -87,7 +87,9 @@ def evaluate_fold(
             own = {"id": np.asarray(test.id, np.str_), "group": test.group, **outcomes(p, test.label)}
             curves |= {f"tested_{name}": values for name, values in own.items()}
         if stage == "calibrated" and calibrator.get("sets", {}).get("shared") is not None:
-            table, curves["set_size"] = prediction_sets.judge(calibrator["sets"], p, test.label, settings.trained)
+            table, curves["set_size"] = prediction_sets.judge(
+                calibrator["sets"], p, test.label, test.group, settings.trained
+            )
             curves["set_asked"] = np.array(settings.set_coverage)
             tables.append(table.assign(split="test", stage=stage))
     unknown = scores.part("unknown")

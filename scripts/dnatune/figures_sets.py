@@ -82,7 +82,8 @@ def prediction_sets(
 def sizes_by_bar(sizes: np.ndarray) -> tuple[list[float], list[str]]:
     """Return the per cent of set sizes (n,) in each bar, and the bars' names; no bars beyond the largest set."""
     edges = [0, *ENDS, max(int(sizes.max()), ENDS[-1] + 1)]
-    share, names = [], []
+    none = 100 * float((sizes == 0).mean())
+    share, names = ([none], ["none"]) if none else ([], [])
     for below, end in pairwise(edges):
         if below and sizes.max() <= below:
             break

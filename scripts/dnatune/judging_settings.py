@@ -11,9 +11,9 @@ from dnatune.taxonomy import Taxonomy
 
 
 def judging_settings(params: Any, label_map: str | Path, **others: Any) -> EvaluationSettings:
-    """Return the settings of a rule's params: ``calibration`` {method, cv_folds, coverage}, ``sets`` {coverage},
-    ``rank_threshold``, ``unknowns`` {score, false_alarm}, ``seed``; with the taxonomy of the label map,
-    and ``others`` by name."""
+    """Return the settings of a rule's params: ``calibration`` {method, cv_folds, coverage}, ``sets``
+    {coverage, allow_empty}, ``rank_threshold``, ``unknowns`` {score, false_alarm}, ``seed``; with the taxonomy of the
+    label map, and ``others`` by name."""
     return EvaluationSettings(
         calibration=params.calibration["method"],
         cv_folds=params.calibration["cv_folds"],
@@ -22,6 +22,7 @@ def judging_settings(params: Any, label_map: str | Path, **others: Any) -> Evalu
         taxonomy=Taxonomy.of(read_json(label_map)),
         rank_threshold=params.rank_threshold,
         set_coverage=params.sets["coverage"],
+        allow_empty_sets=params.sets["allow_empty"],
         rejection=params.unknowns["score"],
         false_alarm=params.unknowns["false_alarm"],
         **others,

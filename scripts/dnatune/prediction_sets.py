@@ -32,6 +32,8 @@ LOGGER = logging.getLogger("dnatune")
 FREE_NAMES, PENALTY = 5, 0.001
 # A class of at most so many training records is called rare, any other common.
 RARE_RECORDS = 5
+# The score from which on a name is the most probable one, see ``ranked``.
+FIRST = 1.0
 # Sums of the same probabilities in another order differ by so much at most.
 ROUNDING = 1e-9
 BLOCK_CELLS = 1_000_000
@@ -43,10 +45,11 @@ Sets = dict[str, Any]
 def ranked(p: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the classes of each row of probabilities (n, classes), most probable first, and their scores (n, classes).
 
-    The score of a class is its own probability and that of all classes that are no more probable: 1 for the most
-    probable one, which is thus in every set; less ``PENALTY`` for each place after ``FREE_NAMES``. It is 1 - s of RAPS
-    (Angelopoulos et al. 2021, eq. 4) with u = 0 in place of its random part, so the same sequence always gets the same
-    set. Equally probable classes share a place and a score.
+    The score of a class is its own probability and that of all classes that are no more probable, less ``PENALTY`` for
+    each place after ``FREE_NAMES``. It is 1 - s of RAPS (Angelopoulos et al. 2021, eq. 4) with u = 0 in place of its
+    random part, so the same sequence always gets the same set. That would be 1 for every most probable class; here it
+    is ``FIRST`` - log(1 - p) for one of probability p, which puts the first names in the order of how sure they are.
+    Equally probable classes share a place and a score.
     """
     order = np.argsort(-p, axis=1, kind="stable")
     q = np.take_along_axis(p, order, axis=1)
@@ -54,8 +57,10 @@ def ranked(p: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     place = np.zeros(q.shape, dtype=np.int64)
     place[:, 1:] = np.where(q[:, 1:] < q[:, :-1], np.arange(1, q.shape[1]), 0)
     np.maximum.accumulate(place, axis=1, out=place)
-    scores = np.take_along_axis(left, place, axis=1) / left[:, :1]
-    return order, scores - PENALTY * np.maximum(place + 1 - FREE_NAMES, 0)
+    scores = np.take_along_axis(left, place, axis=1) / left[:, :1] - PENALTY * np.maximum(place + 1 - FREE_NAMES, 0)
+    # 1 - p would be 0 where the others have next to nothing.
+    others = left[:, 1:2].sum(axis=1, keepdims=True) / left[:, :1]
+    return order, np.where(place == 0, FIRST - np.log(np.maximum(others, np.finfo(float).tiny)), scores)
 
 
 def label_scores(p: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -103,26 +108,32 @@ def _weights(groups: np.ndarray) -> tuple[int, np.ndarray]:
     return len(unique), 1.0 / sizes[place]
 
 
-def thresholds(scores: np.ndarray, labels: np.ndarray, groups: np.ndarray, coverage: float) -> Sets:
+def thresholds(
+    scores: np.ndarray, labels: np.ndarray, groups: np.ndarray, coverage: float, allow_empty: bool = False
+) -> Sets:
     """Return the thresholds that keep the promise ``coverage`` on records like these (n,): a dictionary for JSON.
 
     ``own``: a threshold for each class with ``groups_for_own`` groups (Mondrian: the promise holds for the class by
     itself). ``shared``: the one of all other classes, fitted on their records alone, so that it holds for them taken
     together; fitted on all records where the others have too few. ``shared`` is None, with a ``note``, where even all
-    records are too few: then there are no sets.
+    records are too few: then there are no sets. With ``allow_empty`` a class whose own threshold would leave out some
+    of its first names has none: else the common classes, of which a model is surest, would have the most empty sets.
     """
     class_group = np.unique(np.column_stack([labels, groups]), axis=0)
     counts = np.bincount(class_group[:, 0].astype(np.int64)) if len(class_group) else np.zeros(0, np.int64)
     own = {}
     for label in np.flatnonzero(counts >= groups_for_own(coverage)):
         mine = labels == label
-        own[str(label)] = threshold(scores[mine], groups[mine], coverage)
+        limit = threshold(scores[mine], groups[mine], coverage)
+        if not allow_empty or limit <= FIRST:
+            own[str(label)] = limit
     others = ~np.isin(labels, [int(label) for label in own])
     shared, of = threshold(scores[others], groups[others], coverage), "other classes"
     if shared is None:
         shared, of = threshold(scores, groups, coverage), "all classes"
     found: Sets = {
         "coverage": coverage,
+        "allow_empty": allow_empty,
         "records": len(labels),
         "groups": len(np.unique(groups)),
         "shared": shared,
@@ -139,7 +150,13 @@ def thresholds(scores: np.ndarray, labels: np.ndarray, groups: np.ndarray, cover
 
 
 def fit(
-    method: str, validation: Scores, coverage: float, seed: int, folds: int, then: calibration.Then | None = None
+    method: str,
+    validation: Scores,
+    coverage: float,
+    seed: int,
+    folds: int,
+    then: calibration.Then | None = None,
+    allow_empty: bool = False,
 ) -> Sets:
     """Return the thresholds from validation scores, to be used with probabilities calibrated by ``method``, and by what
     ``then`` gives (see ``calibration.held_out``).
@@ -152,38 +169,45 @@ def fit(
     parts = calibration.held_out(method, validation.logits, labels, seed, folds, validation.group, then)
     for rows, p in parts:
         scores[rows] = label_scores(p, labels[rows])
-    return thresholds(scores, labels, validation.group, coverage)
+    return thresholds(scores, labels, validation.group, coverage, allow_empty)
 
 
 def members(sets: Sets, p: np.ndarray) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
     """Yield, block by block, rows, their sets and the sizes (rows,) of these.
 
     ``p`` (n, classes) are calibrated probabilities. A block's sets are class ids one after the other, of each row the
-    most probable first. Needs ``shared``.
+    most probable first. The most probable name is in every set, however unsure, unless the sets ``allow_empty``.
+    Needs ``shared``.
     """
     limits = np.full(p.shape[1], sets["shared"])
     for label, limit in sets["own"].items():
         limits[int(label)] = limit
     limits -= ROUNDING * np.abs(limits)
+    if not sets.get("allow_empty", False):
+        limits = np.minimum(limits, FIRST)
     for rows in row_blocks(p.shape, cells=BLOCK_CELLS):
         order, scores = ranked(p[rows])
         inside = scores >= limits[order]
         yield rows, order[inside], inside.sum(axis=1)
 
 
-def judge(sets: Sets, p: np.ndarray, labels: np.ndarray, trained: np.ndarray | None) -> tuple[pd.DataFrame, np.ndarray]:
+def judge(
+    sets: Sets, p: np.ndarray, labels: np.ndarray, groups: np.ndarray, trained: np.ndarray | None
+) -> tuple[pd.DataFrame, np.ndarray]:
     """Return metrics (metric, class, value) of the sets of test records, and the sizes (n,) of the sets.
 
-    ``p`` (n, classes) calibrated, ``labels`` (n,), ``trained`` (classes,) training records of each class. Metrics:
-    set_coverage, the share of records whose class is in their set; set_size, mean number of names; set_size_median;
-    set_single, the share of sets of one name. Class is all, and with ``trained`` GROUPS_OF_CLASSES with set_records,
-    how many records those are.
+    ``p`` (n, classes) calibrated, ``labels`` and ``groups`` (n,), ``trained`` (classes,) training records of each
+    class. Metrics: set_coverage, the share of records whose class is in their set; set_coverage_distinct, the same
+    with each group counted once, as ``threshold`` counts them; set_size, mean number of names; set_size_median;
+    set_single and set_empty, the share of sets of one name and of none. Class is all, and with ``trained``
+    GROUPS_OF_CLASSES with set_records, how many records those are.
     """
     hit, sizes = np.zeros(len(labels), dtype=bool), np.zeros(len(labels), dtype=np.int64)
     for rows, ids, counts in members(sets, p):
         own = np.repeat(np.arange(rows.start, rows.stop), counts)
         hit[own[ids == labels[own]]] = True
         sizes[rows] = counts
+    weight = _weights(groups)[1]
     parts = {"all": np.ones(len(labels), dtype=bool)}
     if trained is not None:
         rare = trained[labels] <= RARE_RECORDS
@@ -193,9 +217,11 @@ def judge(sets: Sets, p: np.ndarray, labels: np.ndarray, trained: np.ndarray | N
         if mine.any():
             found = {
                 "set_coverage": hit[mine].mean(),
+                "set_coverage_distinct": np.average(hit[mine], weights=weight[mine]),
                 "set_size": sizes[mine].mean(),
                 "set_size_median": np.median(sizes[mine]),
                 "set_single": (sizes[mine] == 1).mean(),
+                "set_empty": (sizes[mine] == 0).mean(),
                 "set_records": mine.sum(),
             }
             tables.append(tidy(found).assign(**{"class": name}))
@@ -205,7 +231,7 @@ def judge(sets: Sets, p: np.ndarray, labels: np.ndarray, trained: np.ndarray | N
 def columns(sets: Sets, p: np.ndarray, names: Sequence[str]) -> dict[str, list]:
     """Return ``set``, the names of each record's set joined by "; ", most probable first, and ``set_size``.
 
-    Empty where there are no sets.
+    Empty where there are no sets; an empty set has size 0.
     """
     if sets["shared"] is None:
         return {"set": [""] * len(p), "set_size": pd.array([None] * len(p), dtype="Int64")}

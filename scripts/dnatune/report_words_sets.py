@@ -13,7 +13,15 @@ from dnatune.prediction_sets import GROUPS_OF_CLASSES, RARE_RECORDS
 if TYPE_CHECKING:
     from dnatune.report import Run
 
-COLUMNS = ("set_coverage", "set_size", "set_size_median", "set_single", "set_records")
+COLUMNS = (
+    "set_coverage",
+    "set_coverage_distinct",
+    "set_size",
+    "set_size_median",
+    "set_single",
+    "set_empty",
+    "set_records",
+)
 # Below the promise by more than this is said to be short of it; folds differ by about as much.
 TOLERANCE = 0.02
 
@@ -22,11 +30,18 @@ def metrics(metric: type) -> dict[str, Any]:
     """Return the words of the figures of sets by name; ``metric`` makes an entry of name, meaning, more_is_better."""
     return {
         "set_coverage": metric("True name in the set", "Share of test sequences whose true name is in their set."),
+        "set_coverage_distinct": metric(
+            "The same, distinct",
+            "The same with identical sequences (or a cluster of them) counted once: what is promised.",
+        ),
         "set_size": metric("Names in a set", "Number of names in the set of a test sequence, on average.", False),
         "set_size_median": metric(
             "Names in a set, median", "Half of the test sequences have a set of at most so many names.", False
         ),
         "set_single": metric("Sets of one name", "Share of test sequences whose set holds a single name."),
+        "set_empty": metric(
+            "Empty sets", "Share of test sequences whose set holds no name: no name is sure enough.", False
+        ),
         "set_records": metric("Sequences with a set", "Number of test sequences in the fold."),
     }
 
@@ -41,7 +56,7 @@ def table(metrics: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for (model, name), part in mine.groupby(["model", "class"], sort=False):
         wide = part.pivot(index="fold", columns="metric", values="value")
-        row = {"model": model, "classes": name, **wide[list(COLUMNS)].mean().to_dict()}
+        row = {"model": model, "classes": name, **wide.reindex(columns=list(COLUMNS)).mean().to_dict()}
         row["set_records"] = int(wide["set_records"].sum())
         row["set_coverage_low"], row["set_coverage_high"] = wide["set_coverage"].min(), wide["set_coverage"].max()
         rows.append(row)
@@ -71,11 +86,17 @@ def sentences(table: pd.DataFrame, model: str | None, promised: float, accuracy:
         f"{_percent(every['set_coverage_high'])} in single folds). A set holds {size:.1f} names on average, "
         f"and one name alone for {_percent(every['set_single'])} of the sequences."
     ]
-    if math.isfinite(accuracy) and accuracy >= promised:
+    empty = every["set_empty"]
+    if empty > 0:
+        found.append(
+            f"For {_percent(empty)} the set is empty: there even the most probable name is not sure enough to be among "
+            f"the {_percent(promised)} that were asked for."
+        )
+    elif math.isfinite(accuracy) and accuracy >= promised:
         found.append(
             f"Its first name alone is right for {_percent(accuracy)}, more than was asked, and each set holds that "
             "name: so more is kept than was promised. Ask for more (sets.coverage) if a missed name costs you more "
-            "than a longer list."
+            "than a longer list, or let a set be empty (sets.allow_empty) where no name is sure enough."
         )
     rare, common = (mine.loc[name] if name in mine.index else None for name in GROUPS_OF_CLASSES)
     if rare is not None and common is not None:

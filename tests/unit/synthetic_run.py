@@ -153,7 +153,13 @@ def set_metrics(model, fold, level, random) -> list[tuple]:
     rows = []
     for name, off in (("all", 0.0), ("rare classes", -0.06), ("common classes", 0.01)):
         values = {"set_coverage": np.clip(0.91 + off + random.normal(0, 0.015), 0, 1), "set_size": 4 - 3 * level}
-        values |= {"set_size_median": 1.0, "set_single": level, "set_records": 40.0}
+        values |= {
+            "set_coverage_distinct": values["set_coverage"],
+            "set_size_median": 1.0,
+            "set_single": level,
+            "set_empty": 0.0,
+            "set_records": 40.0,
+        }
         rows += [(model, fold, "test", "calibrated", metric, name, value) for metric, value in values.items()]
     return rows
 

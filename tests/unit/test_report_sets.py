@@ -13,21 +13,27 @@ from dnatune.comparison import METRIC_COLUMNS, TEST_COLUMNS
 from dnatune.report_words import Estimate
 
 
-def rows(model, coverage, rare=None, size=1.5):
+def rows(model, coverage, rare=None, size=1.5, empty=0.0):
     """metrics.tsv of two folds whose coverage is 0.01 below and above."""
     found = []
     for name, kept in {"all": coverage, "rare classes": rare, "common classes": coverage}.items():
         if kept is None:
             continue
         for fold, off in ((0, -0.01), (1, 0.01)):
-            values = {"set_coverage": kept + off, "set_size": size, "set_size_median": 1, "set_single": 0.7}
-            values["set_records"] = 50
+            values = {
+                "set_coverage": kept + off,
+                "set_coverage_distinct": kept,
+                "set_size": size,
+                "set_size_median": 1,
+                "set_single": 0.7,
+            }
+            values |= {"set_empty": empty, "set_records": 50}
             found += [(model, fold, "test", "calibrated", metric, name, v) for metric, v in values.items()]
     return pd.DataFrame(found, columns=METRIC_COLUMNS)
 
 
-def said(coverage, promised=0.9, accuracy=0.5, rare=None):
-    table = report_words_sets.table(rows("m", coverage, rare))
+def said(coverage, promised=0.9, accuracy=0.5, rare=None, empty=0.0):
+    table = report_words_sets.table(rows("m", coverage, rare, empty=empty))
     return " ".join(report_words_sets.sentences(table, "m", promised, accuracy))
 
 
@@ -54,6 +60,12 @@ def test_a_model_better_than_the_promise_is_explained():
     assert "more than was asked" not in said(0.9, accuracy=0.85) + said(0.9, accuracy=math.nan)
 
 
+def test_empty_sets_are_explained_and_not_those_that_cannot_be_empty():
+    told = said(0.9, accuracy=0.97, empty=0.08)
+    assert "For 8.0 % the set is empty" in told and "more than was asked" not in told
+    assert "empty." not in said(0.97, accuracy=0.97) and "sets.allow_empty" in said(0.97, accuracy=0.97)
+
+
 def test_rare_classes_that_fall_short_are_warned_of():
     assert "rely less on the sets" in said(0.9, rare=0.7) and "70.0 % (1.5 names" in said(0.9, rare=0.7)
     assert "rely less on the sets" not in said(0.9, rare=0.89)
@@ -67,6 +79,7 @@ def test_bars_of_set_sizes_are_shares_of_all():
     )
     assert figures_sets.sizes_by_bar(np.ones(5, int)) == ([100.0], ["1"])
     assert figures_sets.sizes_by_bar(np.array([1, 3]))[1] == ["1", "2", "3"]
+    assert figures_sets.sizes_by_bar(np.array([0, 1, 1, 3])) == ([25.0, 50.0, 0.0, 25.0], ["none", "1", "2", "3"])
 
 
 def test_the_figure_shows_each_fold_and_says_where_there_are_no_sets():

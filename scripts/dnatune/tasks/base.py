@@ -51,7 +51,8 @@ class Described:
 class EvaluationSettings:
     """``calibration`` method, its ``cv_folds`` and the ``coverage`` of intervals, ``top_k``, and the run's ``seed``;
     the ``taxonomy`` above the labels, and the ``rank_threshold`` that the probability of a taxon has to reach;
-    ``set_coverage`` of sets of names, and ``trained``, the fold's training records of each class (classes,) or None;
+    ``set_coverage`` of sets of names, whether to ``allow_empty_sets``, and ``trained``, the fold's training records of
+    each class (classes,) or None;
     ``held_out``, the class ids of records that this fold does not train on purpose, by id;
     the ``rejection`` score of unknown sequences and the share of ``false_alarm`` it may give."""
 
@@ -63,6 +64,7 @@ class EvaluationSettings:
     taxonomy: Taxonomy | None = None
     rank_threshold: float = 0.8
     set_coverage: float = 0.9
+    allow_empty_sets: bool = False
     trained: np.ndarray | None = None
     held_out: Mapping[str, int] = field(default_factory=dict)
     rejection: str = "auto"

@@ -56,7 +56,13 @@ class ClassJudging(Judging):
                 return partial(rank_calibration.apply, steps(p, labels))
 
         calibrator["sets"] = prediction_sets.fit(
-            calibrator["method"], validation, settings.set_coverage, settings.seed, settings.cv_folds, then
+            calibrator["method"],
+            validation,
+            settings.set_coverage,
+            settings.seed,
+            settings.cv_folds,
+            then,
+            settings.allow_empty_sets,
         )
         calibrator["rejection"] = self._rejection(calibrator, validation, settings, held_out)
         return calibrator
