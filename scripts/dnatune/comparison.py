@@ -17,6 +17,7 @@ from scipy import stats
 from dnatune.errors import UserError
 
 METRIC_COLUMNS = ["model", "fold", "split", "stage", "metric", "class", "value"]
+COMPARISON_COLUMNS = ["model", "split", "stage", "metric", "mean", "sd", "ci_low", "ci_high", "folds"]
 TEST_COLUMNS = ["test", "metric", "model_a", "model_b", "difference", "ci_low", "ci_high", "p_value", "p_holm"]
 TEST_COLUMNS += ["folds", "groups"]
 CONFIDENCE = 0.95
@@ -78,7 +79,7 @@ def compare(metrics: pd.DataFrame) -> pd.DataFrame:
     # With few folds a t-interval can leave the range that a metric has at all.
     table["ci_low"] = np.maximum(table["mean"] - half, low)
     table["ci_high"] = np.minimum(table["mean"] + half, high)
-    return table[[*keys, "mean", "sd", "ci_low", "ci_high", "folds"]]
+    return table[COMPARISON_COLUMNS]
 
 
 def paired_tests(metrics: pd.DataFrame, test_share: float, tested: Sequence[str]) -> pd.DataFrame:

@@ -57,7 +57,7 @@ def evaluate_fold(
     those of unknown records at them. ``curves`` holds, for test, reliability_raw and
     reliability_calibrated (15, 3: count, mean confidence, accuracy), pr_recall (m,), pr_precision_raw and
     pr_precision_calibrated (interpolated precision, averaged over present classes), for one name per sequence
-    tested_id, _group, _label, _predicted, _log_loss and _brier (n,) of the calibrated test records, and where the
+    tested_id, _group, _label, _predicted, _top, _log_loss and _brier (n,) of the calibrated test records, and where the
     calibrator has sets of names set_size (n,) and set_asked, their coverage.
     """
     validation, test = scores.part("validation"), scores.part("test")

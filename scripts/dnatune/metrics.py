@@ -180,11 +180,13 @@ def top_choices(probabilities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def outcomes(probabilities: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
-    """Return how each record came off: label, predicted, log_loss (nats) and brier, all (n,); see ``evaluate``."""
+    """Return how each record came off: label, predicted, top (the probability of that), log_loss (nats) and brier, all
+    (n,); see ``evaluate``."""
     made = _decide(probabilities, labels)
     return {
         "label": labels.astype(np.int32),
         "predicted": made.predicted.astype(np.int32),
+        "top": made.top,
         "log_loss": -np.log(np.clip(made.truth, EPSILON, 1 - EPSILON)),
         "brier": made.squares - 2 * made.truth + 1,
     }

@@ -29,7 +29,13 @@ def classification_answer(run: Run) -> list[Sentence]:
         report_words.accuracy_sentence(
             who, own.get("accuracy", nothing), own.get("f1_macro", nothing), majority_share(run.labels_summary)
         ),
-        report_words.certainty_sentence(raw.get("ece", nothing), own.get("ece", nothing), own.get("log_loss", nothing)),
+        report_words.certainty_sentence(
+            raw.get("ece", nothing),
+            own.get("ece", nothing),
+            own.get("log_loss", nothing),
+            pooled=own.get("ece_pooled"),
+            by_chance=own.get("ece_pooled_by_chance"),
+        ),
     ]
     if language:
         rivals = {name: report_tables.estimates(run.comparison, name) for name in run.baselines}

@@ -77,6 +77,21 @@ METRICS: dict[str, Metric] = {
         "0.02 means 2 percentage points off. 0 is perfect.",
         more_is_better=False,
     ),
+    "ece_by_chance": Metric(
+        "ECE by chance",
+        "The calibration error that a perfectly calibrated model would have of so few sequences, by chance alone.",
+        more_is_better=False,
+    ),
+    "ece_pooled": Metric(
+        "ECE, all folds",
+        "Calibration error of the test sequences of all folds together: more sequences, so less of it is chance.",
+        more_is_better=False,
+    ),
+    "ece_pooled_by_chance": Metric(
+        "ECE, all folds, by chance",
+        "The calibration error that a perfectly calibrated model would have of all folds' test sequences.",
+        more_is_better=False,
+    ),
     "precision_positive": Metric("Precision, positive", "Of the sequences called positive, the share that truly are."),
     "recall_positive": Metric("Recall, positive", "Of the positive sequences, the share that is found (sensitivity)."),
     "f1_positive": Metric("F1, positive", "The balance (harmonic mean) of precision and recall of the positive name."),
@@ -218,8 +233,16 @@ def accuracy_sentence(model: str, accuracy: Estimate, f1: Estimate, majority: fl
     return Sentence("How well are they told apart?", text)
 
 
-def certainty_sentence(raw: Estimate, calibrated: Estimate, log_loss: Estimate, word: str = "name") -> Sentence:
-    """Say whether the stated probabilities can be believed; ``raw`` and ``calibrated`` are the ECE."""
+def certainty_sentence(
+    raw: Estimate,
+    calibrated: Estimate,
+    log_loss: Estimate,
+    word: str = "name",
+    pooled: Estimate | None = None,
+    by_chance: Estimate | None = None,
+) -> Sentence:
+    """Say whether the stated probabilities can be believed; ``raw`` and ``calibrated`` are the ECE, ``pooled`` that of
+    all folds together, ``by_chance`` what a perfectly calibrated model would have there."""
     if not math.isfinite(calibrated.mean):
         return Sentence("How sure is it, and rightly so?", "The calibration was not measured.")
     points = 100 * calibrated.mean
@@ -234,6 +257,15 @@ def certainty_sentence(raw: Estimate, calibrated: Estimate, log_loss: Estimate, 
     if math.isfinite(raw.mean):
         text += f" (before calibration {100 * raw.mean:.1f})"
     text += "."
+    if pooled is not None and by_chance is not None:
+        text += (
+            f" Part of that is the chance of few sequences: with those of all folds together it is "
+            f"{100 * pooled.mean:.1f}, where perfect probabilities would show {100 * by_chance.low:.1f} to "
+            f"{100 * by_chance.high:.1f}"
+        )
+        text += (
+            ", so they are a little off." if pooled.mean > by_chance.high else ", so nothing says that they are wrong."
+        )
     if math.isfinite(log_loss.mean):
         text += f" It typically gives the true {word} a probability of {percent(math.exp(-log_loss.mean), 0)}"
         text += f" (log loss {number(log_loss.mean)})."

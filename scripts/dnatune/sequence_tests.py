@@ -28,9 +28,10 @@ BLOCK_CELLS = 2_000_000
 
 
 def read_outcomes(paths: Sequence[str | Path]) -> dict[str, pd.DataFrame]:
-    """Return for each model one row per test sequence of all folds: fold, id, group, label, predicted, log_loss, brier.
+    """Return for each model one row per test sequence of all folds.
 
-    A fold that leaves no such arrays (a task without one name per sequence) gives no rows.
+    Columns fold, id, group, label, predicted, top, log_loss, brier (see ``metrics.outcomes``). A fold that leaves no
+    such arrays (a task without one name per sequence) gives no rows.
     """
     found: dict[str, list[pd.DataFrame]] = {}
     for path in paths:
