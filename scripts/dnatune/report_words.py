@@ -246,10 +246,12 @@ def certainty_sentence(
     if not math.isfinite(calibrated.mean):
         return Sentence("How sure is it, and rightly so?", "The calibration was not measured.")
     points = 100 * calibrated.mean
+    # All folds together where they are: of the few sequences of one fold much of the error is chance.
+    off = points if pooled is None else 100 * pooled.mean
     verdict = (
-        "can be taken nearly at their word" if points < 2
-        else "are roughly right" if points < 5
-        else "must be read with care" if points < 10
+        "can be taken nearly at their word" if off < 2
+        else "are roughly right" if off < 5
+        else "must be read with care" if off < 10
         else "must not be trusted as they stand"
     )  # fmt: skip
     text = f"Its probabilities {verdict}: on average they differ from the true share of right answers "

@@ -72,4 +72,6 @@ def test_chance_in_words():
         return report_words.certainty_sentence(Estimate(0.1), Estimate(0.04), Estimate(0.5), **parts).text
 
     assert "of all folds together it is 1.5, where perfect probabilities would show 0.7 to 1.9" in said(0.015)
+    # The mean over folds, 4 points, is mostly chance.
+    assert "nearly at their word" in said(0.015) and "must be read with care" in said(0.06)
     assert "nothing says that they are wrong" in said(0.015) and "a little off" in said(0.025)
