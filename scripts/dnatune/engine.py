@@ -146,6 +146,19 @@ def validation_losses(runs: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     return {name: float(np.mean([table[name] for table in tables])) for name in (tables[0] if tables else {})}
 
 
+def naming_model(
+    runs: Sequence[Mapping[str, Any]], engines: Sequence[str], model: str | None, wanted: str | None
+) -> str | None:
+    """Return who names new sequences: the one ``wanted`` by the configuration, else ``predictor``'s choice.
+
+    ``runs`` are the engine's run.json, ``model`` the best saved language model, None without one. None where nothing
+    is saved at all.
+    """
+    if wanted or not engines:
+        return wanted or model
+    return predictor(runs, engines[0], model) or engines[0]
+
+
 def predictor(runs: Sequence[Mapping[str, Any]], engine: str, model: str | None) -> str | None:
     """Return who names new sequences: ``model``, or the engine where its log loss on validation is not higher.
 

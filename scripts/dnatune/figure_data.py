@@ -25,6 +25,7 @@ from dnatune import (
     report_ranks,
     report_tables,
 )
+from dnatune.engine import naming_model
 from dnatune.figures import empty_figure
 from dnatune.files import read_json
 from dnatune.tasks.base import Task
@@ -33,12 +34,14 @@ CONFUSIONS_SHOWN = 20
 
 
 class FigureData:
-    """The files of a run (``given``: the rule's named inputs) as tables; ``colors`` of the configuration."""
+    """The files of a run (``given``: the rule's named inputs) as tables; ``colors`` and ``predict_with`` of the
+    configuration."""
 
-    def __init__(self, given: Any, task: Task, colors: Sequence[str]) -> None:
+    def __init__(self, given: Any, task: Task, colors: Sequence[str], predict_with: str | None = None) -> None:
         self.given = given
         self.task = task
         self.colors = list(colors)
+        self.predict_with = predict_with
 
     @cached_property
     def balance(self) -> pd.DataFrame:
@@ -101,14 +104,27 @@ class FigureData:
         candidates = self.language_models or sorted(set(self.metrics["model"]) - set(self.engines))
         return report_tables.best_model(self.metrics, candidates, self.task)
 
-    def fold_table(self, name: str) -> pd.DataFrame:
-        """One of the task's own tables, of the best model, all folds together."""
+    @cached_property
+    def naming(self) -> str | None:
+        """Who names new sequences, as ``report.Run.naming``: the figures of single names are of this one."""
+        pools = report_files.records_of(report_files.listed(self.given.get("engine_runs")))
+        model = self.best if self.best in self.language_models else None
+        return naming_model(pools, self.engines, model, self.predict_with) or self.best
+
+    def fold_table(self, name: str, model: str | None = None) -> pd.DataFrame:
+        """One of the task's own tables, of a model (the best one), all folds together."""
         table = report_files.of_folds(report_files.listed(self.given.get(name)))
-        return table[table["model"] == self.best] if len(table) else pd.DataFrame()
+        return table[table["model"] == (model or self.best)] if len(table) else pd.DataFrame()
 
 
 def _unknown_scores(data: FigureData) -> Figure:
-    return figures_unknowns.unknown_scores(data.best_curves, str(data.best or ""), data.colors)
+    name = str(data.naming or "")
+    return figures_unknowns.unknown_scores(data.all_curves.get(name, []), name, data.colors)
+
+
+def _prediction_sets(data: FigureData) -> Figure:
+    curves = data.all_curves.get(str(data.naming), [])
+    return figures_sets.prediction_sets(data.metrics, curves, data.naming, data.colors)
 
 
 def _named_accuracy(data: FigureData) -> Figure:
@@ -133,15 +149,15 @@ def _intervals(data: FigureData) -> Figure:
 
 
 def _ranks(data: FigureData) -> Figure:
-    mistakes = data.fold_table("rank_mistakes")
+    mistakes = data.fold_table("rank_mistakes", data.naming)
     # Every fold lists all ranks, the label's own first and those that are wrong everywhere last.
     names = list(dict.fromkeys(mistakes["rank"]))[:-1] if len(mistakes) else []
     if not names:
         return empty_figure("There are no figures at ranks.")
     return figures_ranks.ranks(
-        report_ranks.ranks(data.comparison, [str(data.best)], names),
-        report_ranks.unknowns(data.comparison, data.best, names),
-        report_ranks.mistakes(mistakes, data.best, names),
+        report_ranks.ranks(data.comparison, [str(data.naming)], names),
+        report_ranks.unknowns(data.comparison, data.naming, names),
+        report_ranks.mistakes(mistakes, data.naming, names),
         data.colors,
     )
 
@@ -186,9 +202,7 @@ DRAWN: Mapping[str, Callable[[FigureData], Figure]] = {
     "learning_curves": lambda data: figures_models.learning_curves(data.history, data.colors, data.task),
     "precision_recall": lambda data: figures_models.precision_recall(data.curves[0], data.colors),
     "reliability": lambda data: figures_models.reliability(data.curves[1], data.colors),
-    "prediction_sets": lambda data: figures_sets.prediction_sets(
-        data.metrics, data.best_curves, data.best, data.colors
-    ),
+    "prediction_sets": _prediction_sets,
     "confusions": lambda data: figures.confusions(data.fold_table("confusions"), data.colors, CONFUSIONS_SHOWN),
     "per_class_f1_vs_size": _per_class,
     "unknown_scores": _unknown_scores,

@@ -27,6 +27,7 @@ from dnatune import (
     report_words_differences,
     report_words_sets,
 )
+from dnatune.engine import naming_model
 from dnatune.report_contents import FIGURES, SECTIONS
 from dnatune.report_words import Estimate
 from dnatune.tasks.base import Task
@@ -90,6 +91,20 @@ class Run:
     def best(self) -> str | None:
         """The language model the answer speaks of, chosen on validation; with none, the best baseline."""
         return report_tables.best_model(self.metrics, self.language_models or self.baselines, self.task)
+
+    @property
+    def naming(self) -> str | None:
+        """Who names new sequences: what the sections on single names speak of. The best one where nothing is saved."""
+        pools = [entry for entry in self.runs if entry["model"] in self.engines]
+        model = self.best if self.best in self.language_models else None
+        return naming_model(pools, self.engines, model, self.predict_with) or self.best
+
+    @property
+    def whose(self) -> str:
+        """Say who these sections speak of where it is not the model of the answer."""
+        if self.naming == self.best:
+            return ""
+        return f"This section speaks of {self.naming}, which names new sequences (the answer above of {self.best})."
 
 
 def caption(path: str | Path) -> str:

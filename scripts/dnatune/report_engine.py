@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dnatune import report_tables, report_words
-from dnatune.engine import predictor, validation_losses
+from dnatune import report_tables, report_words, report_words_differences
+from dnatune.engine import validation_losses
 from dnatune.pooling import PRODUCT
 from dnatune.rank_experts import expert_of
 from dnatune.report_words import Sentence, number
@@ -55,13 +55,13 @@ def sentences(run: Run) -> list[Sentence]:
         best = (max if words.more_is_better else min)(known, key=known.__getitem__)
         ahead = (own[key].mean - known[best]) * (1 if words.more_is_better else -1)
         row = report_words.paired(run.paired, key, engine, best)
-        p = float("nan") if row is None else float(row["p_value"])
+        p = float("nan") if row is None else float(row.get("p_holm", row["p_value"]))
         ahead_on, sure = ahead_on + (ahead > 0), sure + (ahead > 0 and p < 0.05)
         evidence = "" if np.isnan(p) else " (p < 0.001)" if p < 0.001 else f" (p = {p:.2g})"
         parts.append(f"{words.name} {number(own[key].mean)} against {number(known[best])} of {best}{evidence}")
     head = verdict(len(parts), ahead_on, sure)
     text = f"{head}: the engine, which pools {listed(names)}, has {', '.join(parts)}; each time the best single "
-    text += f"expert on test is the opponent. {who_names(run)}"
+    text += f"expert on test is the opponent. {report_words_differences.how_tested(run.paired)} {who_names(run)}"
     return [Sentence("Do several experts together do better?", text if parts else who_names(run))]
 
 
@@ -84,8 +84,7 @@ def who_names(run: Run) -> str:
     engine, model = run.engines[0], run.best if run.best in run.language_models else None
     if run.predict_with:
         return f"snakemake predict uses {run.predict_with}, as the configuration says."
-    runs = engine_runs(run)
-    losses, chosen = validation_losses(runs), predictor(runs, engine, model) or engine
+    losses, chosen = validation_losses(engine_runs(run)), run.naming
     if engine not in losses:
         return f"snakemake predict uses {chosen}: no validation records tell more."
     loss = f"its log loss on validation is {number(losses[engine])}"

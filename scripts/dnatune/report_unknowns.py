@@ -25,9 +25,8 @@ def section(run: Run) -> dict[str, Any]:
         if (entry.get("rejection") or {}).get("thresholds")
     }
     means = _means(run.metrics)
-    models = [
-        m for m in dict.fromkeys([*run.language_models, *run.baselines]) if ("test", "rejected", "all", m) in means
-    ]
+    everyone = dict.fromkeys([*run.engines, *run.language_models, *run.baselines])
+    models = [m for m in everyone if ("test", "rejected", "all", m) in means]
     if not models or not fitted:
         return {}
     found: dict[str, Any] = {"limits": words.LIMITS, "models": [], "scores": [], "sentences": []}
@@ -43,7 +42,7 @@ def section(run: Run) -> dict[str, Any]:
                 "kinds": [_kind(means, kind, model) for kind in _kinds(means)],
             }
         )
-    best = run.best if run.best in models else models[0]
+    best = run.naming if run.naming in models else models[0]
     own = {fold: entry for (name, fold), entry in fitted.items() if name == best}
     found["sentences"] = words.threshold_sentences(own[min(own)], len(own))
     found["best"] = best

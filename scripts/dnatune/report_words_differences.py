@@ -15,14 +15,14 @@ LEVEL = 0.05
 
 
 def deciding(tests: pd.DataFrame) -> pd.DataFrame:
-    """Return the tests that decide: those over sequences where there are some, else those over folds.
+    """Return the tests that decide: for each metric those over sequences where there are some, else those over folds.
 
     A table without the column ``test`` has tests over folds alone.
     """
     if "test" not in tests:
         return tests
-    sequences = tests[tests["test"] == "sequences"]
-    return sequences if len(sequences) else tests
+    sequences = tests["test"] == "sequences"
+    return tests[sequences | ~tests["metric"].isin(tests.loc[sequences, "metric"])]
 
 
 def how_tested(tests: pd.DataFrame) -> str:
@@ -58,7 +58,7 @@ def differences(model: str, others: Sequence[str], tests: pd.DataFrame, metric: 
     if not len(decisive) or "p_holm" not in decisive:
         return ""
     decisive = decisive[decisive["p_holm"].notna()]
-    parts, level = [], []
+    parts, level, real_ones = [], [], []
     for other in others:
         mine = decisive[
             ((decisive["model_a"] == model) & (decisive["model_b"] == other))
@@ -70,6 +70,7 @@ def differences(model: str, others: Sequence[str], tests: pd.DataFrame, metric: 
             ahead = (row["difference"] > 0) == words.more_is_better
             real = row["p_holm"] < LEVEL and row["difference"] != 0
             won = ahead == (row["model_a"] == model)
+            real_ones += [row] if real else []
             (better if real and won else worse if real else unclear).append(_in_text(words.name))
         if better or worse:
             found = {"better in": better, "worse in": worse, "no real difference in": unclear}
@@ -83,8 +84,22 @@ def differences(model: str, others: Sequence[str], tests: pd.DataFrame, metric: 
         parts.append(f"Against {_listed(level)}: no real difference in anything tested")
     by_sequences = "test" in decisive and (decisive["test"] == "sequences").any()
     over = "the test sequences were drawn anew" if by_sequences else "folds are compared"
-    text = f"{model}, where {over} and all {len(decisive):,} tests are corrected for their number (Holm): "
-    return text + ". ".join(parts) + "."
+    if by_sequences and (decisive["test"] == "folds").any():
+        over += " (for other metrics folds are compared)"
+    text = f"{model}, where {over} and all tests are corrected for their number (Holm): "
+    return text + ". ".join(parts) + "." + _over_folds(real_ones, tests)
+
+
+def _over_folds(real: Sequence[Any], tests: pd.DataFrame) -> str:
+    """Say how many of the ``real`` differences over sequences stay when folds are compared; nothing where none is."""
+    mine = [row for row in real if row.get("test") == "sequences"]
+    folds = tests[tests["test"] == "folds"].set_index(["metric", "model_a", "model_b"])["p_holm"] if mine else None
+    found = [folds.get((row["metric"], row["model_a"], row["model_b"]), math.nan) for row in mine]
+    tested = [p for p in found if not math.isnan(p)]
+    if not tested:
+        return ""
+    kept = sum(p < LEVEL for p in tested)
+    return f" {kept} of these {len(tested)} differences are also clear over folds, where luck in training counts too."
 
 
 def _in_text(name: str) -> str:

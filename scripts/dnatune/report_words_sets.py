@@ -113,10 +113,10 @@ def sentences(table: pd.DataFrame, model: str | None, promised: float, accuracy:
 
 
 def sentences_of(run: Run) -> list[str]:
-    """Return the sentences on the model that the report speaks of, and the notes of folds without sets."""
-    own = run.metrics[(run.metrics["model"] == run.best) & (run.metrics["metric"] == "accuracy")]
+    """Return the sentences on the model that names new sequences, and the notes of folds without sets."""
+    own = run.metrics[(run.metrics["model"] == run.naming) & (run.metrics["metric"] == "accuracy")]
     own = own[(own["split"] == "test") & (own["stage"] == "calibrated") & (own["class"] == "all")]
-    found = sentences(table(run.metrics), run.best, asked(run.calibrations), float(own["value"].mean()))
+    found = sentences(table(run.metrics), run.naming, asked(run.calibrations), float(own["value"].mean()))
     notes: dict[str, list[str]] = {}
     for entry in run.calibrations:
         if entry.get("sets", {}).get("note"):

@@ -39,9 +39,11 @@ def test_the_answer_says_what_pooling_gains_against_the_best_expert(run):
     level = run.comparison.query("model == 'engine' and split == 'test' and stage == 'calibrated'")
     accuracy = level[level["metric"] == "accuracy"]["mean"].item()
     assert f"Accuracy {accuracy:.3f} against" in sentence.text
-    assert "of logistic_regression (p = 0.004)" in sentence.text
+    assert "of logistic_regression (p = 0.02)" in sentence.text
+    assert "corrected for the number of tests" in sentence.text
     assert sentence.text.startswith("Yes, on all counts")
-    unsure = replace(run, paired=run.paired.assign(p_value=0.2))
+    unsure = replace(run, paired=run.paired.assign(p_value=0.01, p_holm=0.2))
+    assert "of logistic_regression (p = 0.2)" in report_engine.sentences(unsure)[0].text
     assert report_engine.sentences(unsure)[0].text.startswith("It is ahead on all counts, but not by enough")
     worse = run.comparison.copy()
     worse.loc[(worse["model"] == "engine") & (worse["metric"] != "log_loss"), "mean"] = 0.5
@@ -53,6 +55,21 @@ def test_the_answer_says_what_pooling_gains_against_the_best_expert(run):
 def test_the_configuration_may_say_who_names(run):
     words = report_engine.who_names(replace(run, predict_with="nt-mini"))
     assert words == "snakemake predict uses nt-mini, as the configuration says."
+
+
+def test_sections_on_single_names_speak_of_the_one_that_names(run):
+    assert run.naming == "engine" and run.best in MODELS
+    assert replace(run, predict_with="nt-mini").naming == "nt-mini"
+    assert replace(run, engines=[]).naming == run.best
+    # The engine's loss on validation raised above the model's: predict uses the model, and so does the report.
+    worse = [{**entry, "validation_log_loss": {"engine": 0.9, "nt-mini": 0.2}} if "pool" in entry else entry
+             for entry in run.runs]  # fmt: skip
+    alone = replace(run, runs=worse)
+    assert alone.naming == "nt-mini" and alone.whose == ""
+    page = render(run)
+    section = page[page.index('<section id="sets">') :]
+    assert f"This section speaks of engine, which names new sequences (the answer above of {run.best})." in section
+    assert "test sequences of engine" in section and "engine ★" in section
 
 
 def test_the_section_is_there_with_an_engine_only(run):

@@ -16,6 +16,7 @@ rule figures:
         comparison="<results>/comparison.tsv",
         histories=fold_files("history.tsv", MODELS),
         curves=fold_files("curves.npz", JUDGED),
+        engine_runs=fold_files("run.json", ENGINES),
     output:
         **{
             figure: report(
@@ -39,6 +40,7 @@ rule figures:
         runtime=lambda wildcards, attempt: 30 * attempt,
     params:
         colors=config["report"]["colors"],
+        predict_with=config["predict_with"],
         task=TASK_NAMED,
         code=code("draw_figures.py"),
     message:

@@ -20,18 +20,18 @@ class ClassReport(Report):
 
     def tables(self, run: Run) -> dict[str, pd.DataFrame]:
         """Return figures of each class and the most frequent confusions of the best model, sets of all models, and
-        with ranks theirs too."""
+        with ranks theirs too, in detail those of the model that names new sequences."""
         tables = {
             "per_class": report_tables.per_class(run.metrics, run.balance, run.best),
             "confusions": report_tables.confusions(run.fold_tables["confusions"], run.best),
             "sets": report_words_sets.table(run.metrics),
         }
         if run.rank_names:
-            models = [*run.language_models, *run.baselines]
+            models = [*run.engines, *run.language_models, *run.baselines]
             tables |= {
                 "ranks": report_ranks.ranks(run.comparison, models, run.rank_names),
-                "rank_mistakes": report_ranks.mistakes(run.fold_tables["rank_mistakes"], run.best, run.rank_names),
-                "rank_unknowns": report_ranks.unknowns(run.comparison, run.best, run.rank_names),
+                "rank_mistakes": report_ranks.mistakes(run.fold_tables["rank_mistakes"], run.naming, run.rank_names),
+                "rank_unknowns": report_ranks.unknowns(run.comparison, run.naming, run.rank_names),
             }
         return tables
 
@@ -40,7 +40,7 @@ class ClassReport(Report):
         if not run.rank_names:
             return {}
         tables, lowest = self.tables(run), run.rank_names[0]
-        mine = tables["ranks"][tables["ranks"]["model"] == run.best]
+        mine = tables["ranks"][tables["ranks"]["model"] == run.naming]
         words = {
             "depth": report_words_ranks.depth(mine, run.config["taxonomy"]["threshold"]),
             "landing": report_words_ranks.landing(tables["rank_mistakes"], lowest),
