@@ -18,6 +18,7 @@ import pandas as pd
 from dnatune import files
 from dnatune.engine import FinalPool, validation_losses
 from dnatune.fold_data import FoldData
+from dnatune.model_card import strangers
 from dnatune.pooling import PRODUCT, Pool
 from dnatune.rank_experts import expert_of
 from dnatune.saved_experts import save_expert
@@ -109,6 +110,7 @@ def card(pool: Pool, name: str, metrics: pd.DataFrame, runs: Sequence[Mapping[st
         metrics="\n".join(f"| {words} | {row['mean']:.4f} | {_number(row['std'])} |" for words, row in shown),
         method=calibrator["method"],
         groups=pool.groups,
+        strangers=strangers(calibrator),
     )
 
 
@@ -143,7 +145,7 @@ folder have seen all sequences.
 |---|---|---|
 {metrics}
 
-A sequence of a class that it does not know gets one of the known names all the same.
+A sequence of a class that it does not know gets probabilities of the known names all the same. {strangers}
 
 ## What is in this folder
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
@@ -19,7 +20,8 @@ MODES = {
 SEEN = {
     "refit": "They are of the folds' models, made the same way: this one has seen all sequences.",
     "best_fold": "They are of all folds; this model is the fold whose validation part liked it best.",
-    "ensemble": "They are of the single folds' models: no sequence is left that none of the members has seen.",
+    "ensemble": "They are of the single folds' models: no sequence is left that none of the members has seen. So are "
+    "the calibration and what is fitted with it; a mean is a little less sure of itself than its members.",
 }
 
 
@@ -46,7 +48,7 @@ def card(
         backbone=settings["backbone"],
         tuning=settings["tuning"],
         what=words.what.format(labels=len(classes), names=first_ten(classes)),
-        limits=words.limits.format(labels=len(classes)),
+        limits=" ".join(part for part in (words.limits.format(labels=len(classes)), strangers(calibrator)) if part),
         use=words.use,
         auto_class=words.auto_class,
         more=words.more,
@@ -61,6 +63,19 @@ def card(
         views=_views(about),
         max_tokens=about["tokens"]["max_tokens"],
         versions="\n".join(f"- {name} {version}" for name, version in about["versions"].items()),
+    )
+
+
+def strangers(calibrator: Mapping[str, Any]) -> str:
+    """Say what ``snakemake predict`` does with sequences of classes not learned; empty without a rejection."""
+    fitted = calibrator.get("rejection") or {}
+    if not fitted.get("thresholds"):
+        return ""
+    score, limit = fitted["score"], fitted["thresholds"][fitted["score"]]
+    return (
+        f"`snakemake predict` marks what it takes for unknown (`known: no`): a rejection score ({score}) above "
+        f"{limit:.4g}, which {fitted['false_alarm']:.0%} of known validation sequences have. It does not find out "
+        "all of them; how many stands in the report."
     )
 
 
