@@ -13,7 +13,6 @@ import platform
 import re
 import time
 from base64 import urlsafe_b64encode
-from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -97,7 +96,7 @@ class RunFolder:
         directory = self.plan.get("directory")
         self.snakemake = Path(directory) / ".snakemake" if isinstance(directory, str) else None
         self.story = read_text(Path(str(self.plan.get("log", ""))))
-        self.failures = Counter(re.findall(r"^Error in rule .*(?:\n .*)*?\n +log: (\S+)", self.story, re.M))
+        self.failures = failures_in(self.story)
         self.jobs = {job.work: job for job in jobs if not job.ended}
 
     def snakemake_does(self, alive: bool | None) -> str:
@@ -154,7 +153,21 @@ class RunFolder:
 
     def failed(self, log: str) -> bool:
         """Say whether the last call of Snakemake saw the job with this log fail."""
-        return bool(self.failures[f"{self.plan.get('folder')}/{log}"])
+        return f"{self.plan.get('folder')}/{log}" in self.failures
+
+    def last_words(self, log: str) -> tuple[str, ...]:
+        """Return why the job with this log ended: what SLURM said if it did not take the job, or else the log's end."""
+        return self.failures.get(f"{self.plan.get('folder')}/{log}") or last_words(self.folder / log)
+
+
+def failures_in(story: str) -> dict[str, tuple[str, ...]]:
+    """Return the logs of the jobs that failed by Snakemake's log, each with what SLURM said if it took no such job."""
+    found = {}
+    for told in re.findall(r"^Error in rule .*\n(?:(?!\[|Error in rule ).*\n)*", story, re.M):
+        refused = re.search(r"sbatch failed\. The error message was '(.*?)'\.?$", told, re.M | re.S)
+        if log := re.search(r"^ +log: ([^\s,]+)", told, re.M):
+            found[log[1]] = ("SLURM did not take it:", *refused[1].splitlines()) if refused else ()
+    return found
 
 
 def read_text(path: Path, tail: int | None = None) -> str:
@@ -239,8 +252,8 @@ def training_row(run: RunFolder, model: str, fold: int | None, alive: bool | Non
     state = "done" if made and not marked else _state(run, told, marked, job, run.failed(f"logs/{name}.log"), alive)
     if state == "done":
         return Row(model, fold, state, log, {**told, **outcome(run.folder / "models" / place)})
-    words = last_words(log) if state == "failed" else ()
-    if state == "failed" and told.get("state") != "failed" and not any("Error: " in line for line in words):
+    words = run.last_words(f"logs/{name}.log") if state == "failed" else ()
+    if state == "failed" and told.get("state") != "failed" and not any(re.search("[Ee]rror: ", w) for w in words):
         words = (*words, "It ended without a word: killed, for its memory or its time?")
     checkpoint = run.checkpoint(place)
     if (state == "waiting" and not checkpoint) or (state == "running" and told.get("state") not in UNFINISHED):
@@ -326,8 +339,8 @@ def other_steps(run: RunFolder, models: list[str], alive: bool | None) -> dict[s
 
     def step(name: str, files: list[tuple[str, str]]) -> Step:
         states = [_simple_state(run, output, log, alive) for output, log in files]
-        logs = [run.folder / log for (_, log), state in zip(files, states, strict=True) if state == "failed"]
-        return Step(name, tuple(states), tuple((log, last_words(log)) for log in logs))
+        logs = [log for (_, log), state in zip(files, states, strict=True) if state == "failed"]
+        return Step(name, tuple(states), tuple((run.folder / log, run.last_words(log)) for log in logs))
 
     before = [
         step("records", [("records/records.parquet", "logs/records.log")]),

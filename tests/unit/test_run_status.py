@@ -14,7 +14,7 @@ from dnatune.cluster_runs import ClusterJob
 from dnatune.run_queue import Queue
 from dnatune.run_status import last_words, read_json, status_of
 from dnatune.status_table import text_of
-from run_tree import FAILURE, NOW, RunTree
+from run_tree import FAILURE, FAILURE_ON_CLUSTER, NOW, REFUSAL, RunTree
 
 
 @pytest.fixture
@@ -103,14 +103,31 @@ def test_a_failed_job_that_is_asked_for_again(alive):
     assert alive.row().state == "running"
 
 
-def test_a_job_that_was_killed_for_its_memory(alive):
+@pytest.mark.parametrize("failure", [FAILURE, FAILURE_ON_CLUSTER])
+def test_a_job_that_was_killed_for_its_memory(alive, failure):
     """Its own file says nothing of it, Snakemake's log does."""
     alive.tell(time=NOW - 400)
-    alive.log.write_text("x\n" + FAILURE.format(place="nt/fold_0") + "Exiting because a job execution failed.\n")
+    alive.log.write_text("x\n" + failure.format(place="nt/fold_0") + "Exiting because a job execution failed.\n")
     row = alive.row()
     assert row.state == "failed"
     assert row.said == ("It ended without a word: killed, for its memory or its time?",)
     assert alive.row(1).state == "waiting"
+
+
+def test_a_job_that_slurm_did_not_take(dead):
+    """Nothing ran, so no log of the job's own can say why."""
+    again = "[Fri Nov 27 03:41:34 2026]\n" + REFUSAL.format(place="nt/fold_0")
+    dead.log.write_text("x\n" + again * 3 + "Exiting because a job execution failed.\nComplete log(s): here\n")
+    row = dead.row()
+    assert (row.state, dead.row(1).state) == ("failed", "waiting")
+    assert row.said == (
+        "SLURM did not take it:",
+        "sbatch: error: invalid partition specified: gpuq",
+        "sbatch: error: Batch job submission failed: Invalid partition name specified",
+    )
+    text = text_of(status_of(dead.folder, now=NOW))
+    assert "1 failed" in text
+    assert "    sbatch: error: invalid partition specified: gpuq" in text
 
 
 def test_a_job_without_a_sign_of_life(alive):
