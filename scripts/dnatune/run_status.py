@@ -157,16 +157,27 @@ class RunFolder:
 
     def last_words(self, log: str) -> tuple[str, ...]:
         """Return why the job with this log ended: what SLURM said if it did not take the job, or else the log's end."""
-        return self.failures.get(f"{self.plan.get('folder')}/{log}") or last_words(self.folder / log)
+        refusal, _ = self.failures.get(f"{self.plan.get('folder')}/{log}", ((), None))
+        return refusal or last_words(self.folder / log)
+
+    def slurms_words(self, log: str) -> tuple[str, ...]:
+        """Return why SLURM ended the job with this log, as its own log says it; nothing if it did not."""
+        _, path = self.failures.get(f"{self.plan.get('folder')}/{log}", ((), None))
+        told = re.findall(r"^slurmstepd\S* (error: .*)$", read_text(path, TAIL), re.M) if path else []
+        return (f"SLURM says in {shortest(path)}:", *dict.fromkeys(told[:3])) if path and told else ()
 
 
-def failures_in(story: str) -> dict[str, tuple[str, ...]]:
-    """Return the logs of the jobs that failed by Snakemake's log, each with what SLURM said if it took no such job."""
+def failures_in(story: str) -> dict[str, tuple[tuple[str, ...], Path | None]]:
+    """Return the logs of the jobs that failed by Snakemake's log.
+
+    Each with what SLURM said if it did not take the job, and with SLURM's own log if it did.
+    """
     found = {}
     for told in re.findall(r"^Error in rule .*\n(?:(?!\[|Error in rule ).*\n)*", story, re.M):
         refused = re.search(r"sbatch failed\. The error message was '(.*?)'\.?$", told, re.M | re.S)
-        if log := re.search(r"^ +log: ([^\s,]+)", told, re.M):
-            found[log[1]] = ("SLURM did not take it:", *refused[1].splitlines()) if refused else ()
+        if logs := re.search(r"^ +log: (.+?)(?:, (\S+))? \(check log", told, re.M):
+            refusal = ("SLURM did not take it:", *refused[1].splitlines()) if refused else ()
+            found[logs[1]] = (refusal, Path(logs[2]) if logs[2] else None)
     return found
 
 
@@ -254,7 +265,11 @@ def training_row(run: RunFolder, model: str, fold: int | None, alive: bool | Non
         return Row(model, fold, state, log, {**told, **outcome(run.folder / "models" / place)})
     words = run.last_words(f"logs/{name}.log") if state == "failed" else ()
     if state == "failed" and told.get("state") != "failed" and not any(re.search("[Ee]rror: ", w) for w in words):
-        words = (*words, "It ended without a word: killed, for its memory or its time?")
+        if any(" stopped by SIG" in word for word in words):
+            words = (*words, "It was told to end: at its time limit, by scancel or by a preemption.")
+        else:
+            killed = "It ended without a word: killed, for its memory or its time?"
+            words = (*words, killed, *run.slurms_words(f"logs/{name}.log"))
     checkpoint = run.checkpoint(place)
     if (state == "waiting" and not checkpoint) or (state == "running" and told.get("state") not in UNFINISHED):
         told = {}  # of an attempt that is over

@@ -30,7 +30,7 @@ FAILURE_ON_CLUSTER = """Error in rule train:
 not 'sacct').For further error details see the cluster/cloud log and the log files of the involved rule(s).
     jobid: 9
     output: results/fish/models/{place}/weights
-    log: results/fish/logs/train/{place}.log, /x/.snakemake/slurm_logs/rule_train/nt_0/30.log (check log file(s) for \
+    log: results/fish/logs/train/{place}.log, {slurm_log} (check log file(s) for \
 error details)
     external_jobid: 30
 """

@@ -103,15 +103,39 @@ def test_a_failed_job_that_is_asked_for_again(alive):
     assert alive.row().state == "running"
 
 
-@pytest.mark.parametrize("failure", [FAILURE, FAILURE_ON_CLUSTER])
-def test_a_job_that_was_killed_for_its_memory(alive, failure):
+def test_a_job_that_was_killed_for_its_memory(alive):
     """Its own file says nothing of it, Snakemake's log does."""
     alive.tell(time=NOW - 400)
-    alive.log.write_text("x\n" + failure.format(place="nt/fold_0") + "Exiting because a job execution failed.\n")
+    alive.log.write_text("x\n" + FAILURE.format(place="nt/fold_0") + "Exiting because a job execution failed.\n")
     row = alive.row()
     assert row.state == "failed"
     assert row.said == ("It ended without a word: killed, for its memory or its time?",)
     assert alive.row(1).state == "waiting"
+
+
+def test_a_job_that_slurm_killed(alive):
+    """Why stands in SLURM's log."""
+    alive.tell(time=NOW - 400)
+    log = alive.text(
+        ".snakemake/slurm_logs/30.log",
+        "Building DAG of jobs...\n"
+        "slurmstepd-gpu1: error: StepId=30.0 exceeded memory limit (570183680 > 524288000), being killed\n"
+        "slurmstepd-gpu1: error: Exceeded job memory limit\nsrun: error: gpu1: task 0: Killed\n",
+    )
+    alive.log.write_text("x\n" + FAILURE_ON_CLUSTER.format(place="nt/fold_0", slurm_log=log))
+    row = alive.row()
+    assert (row.state, alive.row(1).state) == ("failed", "waiting")
+    assert row.said == (
+        "It ended without a word: killed, for its memory or its time?",
+        f"SLURM says in {log}:",
+        "error: StepId=30.0 exceeded memory limit (570183680 > 524288000), being killed",
+        "error: Exceeded job memory limit",
+    )
+    log.unlink()
+    assert alive.row().said == ("It ended without a word: killed, for its memory or its time?",)
+    stop = "20:00:01 stopped by SIGTERM at step 93, checkpoint saved; the next attempt goes on from there"
+    alive.text("logs/train/nt/fold_0.log", stop + "\n")
+    assert alive.row().said == (stop, "It was told to end: at its time limit, by scancel or by a preemption.")
 
 
 def test_a_job_that_slurm_did_not_take(dead):
