@@ -89,9 +89,7 @@ def test_one_snakemake_leaves_the_log_folders_that_jobs_of_another_wait_for(tmp_
     waiting.mkdir(parents=True)
     asked = SimpleNamespace(delete_logfiles_older_than=days, keep_successful_logs=False)
     workflow = SimpleNamespace(executor_settings=asked)
-    slurm.Executor.clean_old_logs(
-        SimpleNamespace(workflow=workflow, slurm_logdir=tmp_path, logger=logging.getLogger())
-    )
+    slurm.Executor.clean_old_logs(SimpleNamespace(workflow=workflow, slurm_logdir=tmp_path, logger=logging.getLogger()))
     assert waiting.is_dir()
 
 
