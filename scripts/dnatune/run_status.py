@@ -348,9 +348,11 @@ def number(value: Any) -> float | None:
 
 def other_steps(run: RunFolder, models: list[str], alive: bool | None) -> dict[str, list[Step]]:
     """Return the jobs that do not train, by section."""
-    folds, methods = run.folds(), run.names("baselines", "baselines/*")
-    saved, tokens = run.names("saved", "final/*"), run.names("tokens", "tokens/*")
-    judged = [("models", name) for name in models] + [("baselines", name) for name in methods]
+    folds, methods, engines = run.folds(), run.names("baselines", "baselines/*"), run.names("engines", "engines/*")
+    saved, tokens = dict.fromkeys([*run.names("saved", "final/*"), *engines]), run.names("tokens", "tokens/*")
+    predictors = {"models": models, "baselines": methods, "engines": engines}
+    judged = [(kind, name) for kind, names in predictors.items() for name in names]
+    pooled = [(f"engines/{e}/fold_{k}/scores.npz", f"logs/engines/{e}/fold_{k}.log") for e in engines for k in folds]
 
     def step(name: str, files: list[tuple[str, str]]) -> Step:
         states = [_simple_state(run, output, log, alive) for output, log in files]
@@ -374,6 +376,7 @@ def other_steps(run: RunFolder, models: list[str], alive: bool | None) -> dict[s
         for k in folds
     ]
     after = [
+        step("pooled", pooled),
         step("evaluated", evaluated),
         step("saved models", [(f"final/{m}", f"logs/package/{m}.log") for m in saved]),
         step("vectors", [(f"vectors/{m}.parquet", f"logs/vectors/{m}.log") for m in run.names("vectors")]),

@@ -237,6 +237,18 @@ def test_all_that_does_not_train(alive):
     assert "majority 1/3 (1 running, 1 failed)" in text
 
 
+def test_an_engine_is_judged_and_saved_like_a_model(dead):
+    dead.json("logs/plan.json", {**read_json(dead.folder / "logs/plan.json"), "engines": ["engine"]})
+    dead.text("engines/engine/fold_0/scores.npz")
+    dead.text("engines/engine/fold_0/metrics.tsv")
+    dead.text("final/nt/config.json")
+    failure = FAILURE.replace("train", "combine", 1).replace("train", "engines")
+    dead.log.write_text(failure.format(place="engine/fold_1"))
+    text = text_of(status_of(dead.folder, now=NOW))
+    assert "pooled 1/3 (1 failed), evaluated 1/9, saved models 1/2" in text
+    assert "pooled failed" in text
+
+
 def test_a_run_of_an_older_version_has_no_plan(dead):
     (dead.folder / "logs" / "plan.json").unlink()
     dead.made()
