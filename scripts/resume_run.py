@@ -194,6 +194,8 @@ def main() -> int:
             code = watch(process, folder, runs, options)
         except KeyboardInterrupt:  # Snakemake got it too, and cancels its jobs
             return process.wait()
+        if code is not None and code < 0:
+            say(f"Snakemake was killed ({signal.Signals(-code).name}); call this again, it takes up what is left")
         new = newer(folder, runs)
         if code is not None and not (code and new and new[-1].lost_the_controller()):
             return code
