@@ -49,7 +49,7 @@ docs: $(VENV)/.workflow
 	$(RUN) python scripts/write_config_reference.py
 
 $(VENV)/.workflow: $(PIN)
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "dnatune needs Python 3.11 or newer; name one: make PYTHON=python3.12 demo")'
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "dnatune needs Python 3.11 or newer; name one: make PYTHON=python3.12 $(MAKECMDGOALS)")'
 	@echo "Setting up $(VENV) (once, a few minutes) ..."
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check pip==26.3

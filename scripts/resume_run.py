@@ -69,15 +69,18 @@ def told(jobs: list[ClusterJob]) -> str:
 
 
 def check(runs: list[Run], grace: float) -> None:
-    """Say how the runs stand."""
+    """Say how the runs stand: those whose Snakemake lives here, and those that have left jobs in SLURM."""
+    quiet = True
     for run in runs:
         jobs, process = cluster_runs.jobs_of([run]), run.process()
+        if jobs is not None and process is None and not active(jobs):
+            continue
+        quiet = False
         if jobs is None:
             say("SLURM does not answer")
             continue
         if process is None:
-            if left := active(jobs):
-                say(f"Snakemake of {run.log.name} is gone from this machine; its jobs in SLURM: {told(left)}")
+            say(f"Snakemake of {run.log.name} is gone from this machine; its jobs in SLURM: {told(active(jobs))}")
             continue
         say(f"Snakemake of {run.log.name} runs (process {process.pid}); its jobs in SLURM: {told(active(jobs))}")
         preempted = [job for job in jobs if job.state == "PREEMPTED"]
@@ -86,6 +89,8 @@ def check(runs: list[Run], grace: float) -> None:
         if cluster_runs.waits_for_nothing(run, process, jobs) and cluster_runs.silent_minutes(run) > grace:
             minutes = cluster_runs.silent_minutes(run)
             say(f"it has waited for {minutes:.0f} minutes for jobs that SLURM has ended: stop it and run this script")
+    if quiet:
+        say("no Snakemake works in this folder on this machine, and none has left jobs in SLURM")
 
 
 def make_sure_it_is_over(runs: list[Run], options: argparse.Namespace) -> None:
@@ -189,6 +194,8 @@ def main() -> int:
             code = watch(process, folder, runs, options)
         except KeyboardInterrupt:  # Snakemake got it too, and cancels its jobs
             return process.wait()
+        if code is not None and code < 0:
+            say(f"Snakemake was killed ({signal.Signals(-code).name}); call this again, it takes up what is left")
         new = newer(folder, runs)
         if code is not None and not (code and new and new[-1].lost_the_controller()):
             return code

@@ -57,6 +57,14 @@ def processes_for(gpus: int) -> int:
     found = min(gpus, torch.cuda.device_count())
     if 0 < found < gpus:
         LOGGER.warning("Warning: %d GPUs were asked for and %d are here; training goes on with those", gpus, found)
+    elif found < gpus and "SLURM_JOB_ID" in os.environ:
+        LOGGER.warning(
+            "Warning: %d GPUs were asked for and torch %s finds none (CUDA_VISIBLE_DEVICES: %s); training goes on, on "
+            "the CPU and much slower (docs/cluster.md, What goes wrong)",
+            gpus,
+            torch.__version__,
+            os.environ.get("CUDA_VISIBLE_DEVICES", "not set"),
+        )
     return max(1, found)
 
 

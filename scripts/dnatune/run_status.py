@@ -13,7 +13,6 @@ import platform
 import re
 import time
 from base64 import urlsafe_b64encode
-from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -97,7 +96,7 @@ class RunFolder:
         directory = self.plan.get("directory")
         self.snakemake = Path(directory) / ".snakemake" if isinstance(directory, str) else None
         self.story = read_text(Path(str(self.plan.get("log", ""))))
-        self.failures = Counter(re.findall(r"^Error in rule .*(?:\n .*)*?\n +log: (\S+)", self.story, re.M))
+        self.failures = failures_in(self.story)
         self.jobs = {job.work: job for job in jobs if not job.ended}
 
     def snakemake_does(self, alive: bool | None) -> str:
@@ -154,7 +153,32 @@ class RunFolder:
 
     def failed(self, log: str) -> bool:
         """Say whether the last call of Snakemake saw the job with this log fail."""
-        return bool(self.failures[f"{self.plan.get('folder')}/{log}"])
+        return f"{self.plan.get('folder')}/{log}" in self.failures
+
+    def last_words(self, log: str) -> tuple[str, ...]:
+        """Return why the job with this log ended: what SLURM said if it did not take the job, or else the log's end."""
+        refusal, _ = self.failures.get(f"{self.plan.get('folder')}/{log}", ((), None))
+        return refusal or last_words(self.folder / log)
+
+    def slurms_words(self, log: str) -> tuple[str, ...]:
+        """Return why SLURM ended the job with this log, as its own log says it; nothing if it did not."""
+        _, path = self.failures.get(f"{self.plan.get('folder')}/{log}", ((), None))
+        told = re.findall(r"^slurmstepd\S* (error: .*)$", read_text(path, TAIL), re.M) if path else []
+        return (f"SLURM says in {shortest(path)}:", *dict.fromkeys(told[:3])) if path and told else ()
+
+
+def failures_in(story: str) -> dict[str, tuple[tuple[str, ...], Path | None]]:
+    """Return the logs of the jobs that failed by Snakemake's log.
+
+    Each with what SLURM said if it did not take the job, and with SLURM's own log if it did.
+    """
+    found = {}
+    for told in re.findall(r"^Error in rule .*\n(?:(?!\[|Error in rule ).*\n)*", story, re.M):
+        refused = re.search(r"sbatch failed\. The error message was '(.*?)'\.?$", told, re.M | re.S)
+        if logs := re.search(r"^ +log: (.+?)(?:, (\S+))? \(check log", told, re.M):
+            refusal = ("SLURM did not take it:", *refused[1].splitlines()) if refused else ()
+            found[logs[1]] = (refusal, Path(logs[2]) if logs[2] else None)
+    return found
 
 
 def read_text(path: Path, tail: int | None = None) -> str:
@@ -239,9 +263,13 @@ def training_row(run: RunFolder, model: str, fold: int | None, alive: bool | Non
     state = "done" if made and not marked else _state(run, told, marked, job, run.failed(f"logs/{name}.log"), alive)
     if state == "done":
         return Row(model, fold, state, log, {**told, **outcome(run.folder / "models" / place)})
-    words = last_words(log) if state == "failed" else ()
-    if state == "failed" and told.get("state") != "failed" and not any("Error: " in line for line in words):
-        words = (*words, "It ended without a word: killed, for its memory or its time?")
+    words = run.last_words(f"logs/{name}.log") if state == "failed" else ()
+    if state == "failed" and told.get("state") != "failed" and not any(re.search("[Ee]rror: ", w) for w in words):
+        if any(" stopped by SIG" in word for word in words):
+            words = (*words, "It was told to end: at its time limit, by scancel or by a preemption.")
+        else:
+            killed = "It ended without a word: killed, for its memory or its time?"
+            words = (*words, killed, *run.slurms_words(f"logs/{name}.log"))
     checkpoint = run.checkpoint(place)
     if (state == "waiting" and not checkpoint) or (state == "running" and told.get("state") not in UNFINISHED):
         told = {}  # of an attempt that is over
@@ -320,14 +348,16 @@ def number(value: Any) -> float | None:
 
 def other_steps(run: RunFolder, models: list[str], alive: bool | None) -> dict[str, list[Step]]:
     """Return the jobs that do not train, by section."""
-    folds, methods = run.folds(), run.names("baselines", "baselines/*")
-    saved, tokens = run.names("saved", "final/*"), run.names("tokens", "tokens/*")
-    judged = [("models", name) for name in models] + [("baselines", name) for name in methods]
+    folds, methods, engines = run.folds(), run.names("baselines", "baselines/*"), run.names("engines", "engines/*")
+    saved, tokens = dict.fromkeys([*run.names("saved", "final/*"), *engines]), run.names("tokens", "tokens/*")
+    predictors = {"models": models, "baselines": methods, "engines": engines}
+    judged = [(kind, name) for kind, names in predictors.items() for name in names]
+    pooled = [(f"engines/{e}/fold_{k}/scores.npz", f"logs/engines/{e}/fold_{k}.log") for e in engines for k in folds]
 
     def step(name: str, files: list[tuple[str, str]]) -> Step:
         states = [_simple_state(run, output, log, alive) for output, log in files]
-        logs = [run.folder / log for (_, log), state in zip(files, states, strict=True) if state == "failed"]
-        return Step(name, tuple(states), tuple((log, last_words(log)) for log in logs))
+        logs = [log for (_, log), state in zip(files, states, strict=True) if state == "failed"]
+        return Step(name, tuple(states), tuple((run.folder / log, run.last_words(log)) for log in logs))
 
     before = [
         step("records", [("records/records.parquet", "logs/records.log")]),
@@ -346,6 +376,7 @@ def other_steps(run: RunFolder, models: list[str], alive: bool | None) -> dict[s
         for k in folds
     ]
     after = [
+        step("pooled", pooled),
         step("evaluated", evaluated),
         step("saved models", [(f"final/{m}", f"logs/package/{m}.log") for m in saved]),
         step("vectors", [(f"vectors/{m}.parquet", f"logs/vectors/{m}.log") for m in run.names("vectors")]),

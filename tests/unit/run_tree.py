@@ -24,6 +24,26 @@ FAILURE = """Error in rule train:
     output: results/fish/models/{place}/weights
     log: results/fish/logs/train/{place}.log (check log file(s) for error details)
 """
+# The same on a cluster, word for word: a job that SLURM has killed, and one that it did not take.
+FAILURE_ON_CLUSTER = """Error in rule train:
+    message: SLURM-job '30' failed, SLURM status is: 'FAILED'. Detailed failure reason unavailable (status command is \
+not 'sacct').For further error details see the cluster/cloud log and the log files of the involved rule(s).
+    jobid: 9
+    output: results/fish/models/{place}/weights
+    log: results/fish/logs/train/{place}.log, {slurm_log} (check log file(s) for \
+error details)
+    external_jobid: 30
+"""
+REFUSAL = """Error in rule train:
+    message: SLURM sbatch failed. The error message was 'sbatch: error: invalid partition specified: gpuq
+sbatch: error: Batch job submission failed: Invalid partition name specified'.
+    sbatch call:
+        sbatch --parsable --job-name 4ded -p gpuq -t 90 --mem 12000 --wrap="..."
+For further error details see the cluster/cloud log and the log files of the involved rule(s).
+    jobid: 9
+    output: results/fish/models/{place}/weights
+    log: results/fish/logs/train/{place}.log (check log file(s) for error details)
+"""
 
 
 class RunTree:

@@ -279,6 +279,20 @@ def test_one_process_for_each_gpu_that_was_asked_for_and_is_here(asked, here, pr
     assert ("4 GPUs were asked for and 2 are here" in caplog.text) == (asked == 4)
 
 
+@pytest.mark.parametrize(("slurm_job", "asked"), [("7", 2), ("7", 0), (None, 1)])
+def test_a_job_on_a_cluster_says_that_it_found_no_gpu(monkeypatch, caplog, slurm_job, asked):
+    """On a laptop a model that would take a GPU may train without one, and nobody need hear of it."""
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+    if slurm_job:
+        monkeypatch.setenv("SLURM_JOB_ID", slurm_job)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    assert distributed.processes_for(asked) == 1
+    told = f"2 GPUs were asked for and torch {torch.__version__} finds none (CUDA_VISIBLE_DEVICES: 0,1)"
+    assert (told in caplog.text) == bool(slurm_job and asked)
+    assert bool(caplog.text) == bool(slurm_job and asked)
+
+
 @pytest.mark.parametrize("size", [1, 2, 3, 8])
 def test_shares_of_a_batch_are_all_of_it(size, monkeypatch):
     lengths = np.random.default_rng(0).integers(5, 50, size=23)

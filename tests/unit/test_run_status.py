@@ -14,7 +14,7 @@ from dnatune.cluster_runs import ClusterJob
 from dnatune.run_queue import Queue
 from dnatune.run_status import last_words, read_json, status_of
 from dnatune.status_table import text_of
-from run_tree import FAILURE, NOW, RunTree
+from run_tree import FAILURE, FAILURE_ON_CLUSTER, NOW, REFUSAL, RunTree
 
 
 @pytest.fixture
@@ -113,6 +113,47 @@ def test_a_job_that_was_killed_for_its_memory(alive):
     assert alive.row(1).state == "waiting"
 
 
+def test_a_job_that_slurm_killed(alive):
+    """Why stands in SLURM's log."""
+    alive.tell(time=NOW - 400)
+    log = alive.text(
+        ".snakemake/slurm_logs/30.log",
+        "Building DAG of jobs...\n"
+        "slurmstepd-gpu1: error: StepId=30.0 exceeded memory limit (570183680 > 524288000), being killed\n"
+        "slurmstepd-gpu1: error: Exceeded job memory limit\nsrun: error: gpu1: task 0: Killed\n",
+    )
+    alive.log.write_text("x\n" + FAILURE_ON_CLUSTER.format(place="nt/fold_0", slurm_log=log))
+    row = alive.row()
+    assert (row.state, alive.row(1).state) == ("failed", "waiting")
+    assert row.said == (
+        "It ended without a word: killed, for its memory or its time?",
+        f"SLURM says in {log}:",
+        "error: StepId=30.0 exceeded memory limit (570183680 > 524288000), being killed",
+        "error: Exceeded job memory limit",
+    )
+    log.unlink()
+    assert alive.row().said == ("It ended without a word: killed, for its memory or its time?",)
+    stop = "20:00:01 stopped by SIGTERM at step 93, checkpoint saved; the next attempt goes on from there"
+    alive.text("logs/train/nt/fold_0.log", stop + "\n")
+    assert alive.row().said == (stop, "It was told to end: at its time limit, by scancel or by a preemption.")
+
+
+def test_a_job_that_slurm_did_not_take(dead):
+    """Nothing ran, so no log of the job's own can say why."""
+    again = "[Fri Nov 27 03:41:34 2026]\n" + REFUSAL.format(place="nt/fold_0")
+    dead.log.write_text("x\n" + again * 3 + "Exiting because a job execution failed.\nComplete log(s): here\n")
+    row = dead.row()
+    assert (row.state, dead.row(1).state) == ("failed", "waiting")
+    assert row.said == (
+        "SLURM did not take it:",
+        "sbatch: error: invalid partition specified: gpuq",
+        "sbatch: error: Batch job submission failed: Invalid partition name specified",
+    )
+    text = text_of(status_of(dead.folder, now=NOW))
+    assert "1 failed" in text
+    assert "    sbatch: error: invalid partition specified: gpuq" in text
+
+
 def test_a_job_without_a_sign_of_life(alive):
     alive.tell(time=NOW - 400)
     alive.mark("models/nt/fold_0/run.json", since=NOW - 900)
@@ -194,6 +235,18 @@ def test_all_that_does_not_train(alive):
     text = text_of(status)
     assert "records done, labels done, folds waiting, tokens waiting" in text
     assert "majority 1/3 (1 running, 1 failed)" in text
+
+
+def test_an_engine_is_judged_and_saved_like_a_model(dead):
+    dead.json("logs/plan.json", {**read_json(dead.folder / "logs/plan.json"), "engines": ["engine"]})
+    dead.text("engines/engine/fold_0/scores.npz")
+    dead.text("engines/engine/fold_0/metrics.tsv")
+    dead.text("final/nt/config.json")
+    failure = FAILURE.replace("train", "combine", 1).replace("train", "engines")
+    dead.log.write_text(failure.format(place="engine/fold_1"))
+    text = text_of(status_of(dead.folder, now=NOW))
+    assert "pooled 1/3 (1 failed), evaluated 1/9, saved models 1/2" in text
+    assert "pooled failed" in text
 
 
 def test_a_run_of_an_older_version_has_no_plan(dead):

@@ -1,6 +1,7 @@
 """Profiles: each loads in a dry run, names rules that exist, and asks the scheduler for what jobs need."""
 
 import importlib.util
+import logging
 import math
 import os
 import re
@@ -9,6 +10,7 @@ import subprocess
 import sys
 from functools import lru_cache
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -75,6 +77,20 @@ def test_rules_are_formatted():
 def test_the_profile_slurm_is_found_by_its_name_alone():
     assert (ROOT / "slurm").resolve() == ROOT / "profiles" / "slurm"
     assert (ROOT / "slurm" / "profile.yaml").is_file()
+
+
+def test_one_snakemake_leaves_the_log_folders_that_jobs_of_another_wait_for(tmp_path):
+    """At its end Snakemake's plugin removes empty folders of logs; SLURM fails a job whose log it cannot write."""
+    slurm = pytest.importorskip("snakemake_executor_plugin_slurm")
+    days = yaml.safe_load((ROOT / "profiles" / "slurm" / "profile.yaml").read_text())[
+        "slurm-delete-logfiles-older-than"
+    ]
+    waiting = tmp_path / "rule_train" / "nt_0"
+    waiting.mkdir(parents=True)
+    asked = SimpleNamespace(delete_logfiles_older_than=days, keep_successful_logs=False)
+    workflow = SimpleNamespace(executor_settings=asked)
+    slurm.Executor.clean_old_logs(SimpleNamespace(workflow=workflow, slurm_logdir=tmp_path, logger=logging.getLogger()))
+    assert waiting.is_dir()
 
 
 def test_retries_are_in_profiles_only():

@@ -10,6 +10,7 @@ onstart:
         saved=PACKAGED if TASK.labelled else [],
         refit=config["packaging"]["mode"] == "refit",
         baselines=BASELINES,
+        engines=ENGINES,
         tokens=list(TOKEN_SETS),
         vectors=[] if TASK.labelled else MODELS,
         embeddings=[model for model in TRAINED if kind_of(TRAINED[model]).needs_embeddings],
