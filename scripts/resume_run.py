@@ -11,6 +11,8 @@ ago, which happens after faults of the cluster, it is stopped and started again;
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
 import os
 import platform
 import signal
@@ -20,6 +22,8 @@ import time
 from pathlib import Path
 
 import psutil
+from snakemake.cli import parse_args
+from snakemake.exceptions import CliException
 
 from dnatune import cluster_runs
 from dnatune.cluster_runs import ClusterJob, Run
@@ -50,12 +54,22 @@ def arguments() -> tuple[argparse.Namespace, list[str]]:
     return options, [*rest, *sys.argv[end:]]
 
 
-def working_directory(rest: list[str]) -> Path:
-    """Return the folder that Snakemake works in."""
-    for option in ("--directory", "-d"):
-        if option in rest:
-            return Path(rest[rest.index(option) + 1])
-    return Path.cwd()
+def asked_of(rest: list[str]) -> argparse.Namespace:
+    """Return what Snakemake understands by its arguments, in whatever form and also from profiles.
+
+    ``directory`` is the folder that it works in. Ends with Snakemake's own words where it would refuse them.
+    """
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):  # it tells which profile it reads, and will tell it again
+            _, asked = parse_args(rest)
+    except CliException as mistake:
+        raise UserError(str(mistake).strip()) from None
+    except SystemExit:
+        print(said.getvalue(), end="", file=sys.stderr)
+        raise
+    asked.directory = asked.directory or Path.cwd()
+    return asked
 
 
 def active(jobs: list[ClusterJob]) -> list[ClusterJob]:
@@ -176,13 +190,15 @@ def watch(process: subprocess.Popen, folder: Path, known: list[Run], options: ar
 def main() -> int:
     """Run Snakemake to its end."""
     options, rest = arguments()
-    folder = working_directory(rest)
+    asked, snakemake = asked_of(rest), [sys.executable, "-m", "snakemake"]
+    folder = asked.directory
     runs = cluster_runs.runs_in(folder)
     if options.check:
         check(runs, options.grace)
         return 0
+    if asked.dryrun:  # disturbs nothing
+        return subprocess.run([*snakemake, *rest], env=environment(), check=False).returncode
     make_sure_it_is_over(runs, options)
-    snakemake = [sys.executable, "-m", "snakemake"]
     for _ in range(STARTS):
         runs = cluster_runs.runs_in(folder)
         clear_queue(runs, options)

@@ -20,7 +20,7 @@ import pandas as pd
 import pytest
 
 from dnatune.files import read_json, read_tsv
-from throwaway import PATIENCE, Cluster, Job, said, why_not
+from throwaway import NODE, PATIENCE, Cluster, Job, said, why_not
 from workflow_runs import Run, configuration, kill_group, model, simulate, write_inputs
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
@@ -191,15 +191,38 @@ def test_a_job_that_runs_out_of_time_saves_and_goes_on_with_more(cluster, run, u
     assert (first.state, second.state, second.minutes) == ("FAILED", "COMPLETED", 2 * job.minutes)
 
 
-def test_a_job_killed_for_memory_is_repeated_with_more(cluster, run, undisturbed):
-    # Two Snakemakes and a Python with torch need more than this.
-    run.config["models"]["full"]["resources"]["mem_mb"] = 500
-    cluster.finish(cluster.start(run, run.file(REPORT)))
-    check_the_end(run, undisturbed, None)
-    for jobs in attempts(cluster, run).values():
-        assert [j.mem_mb for j in jobs] == [500 * (i + 1) for i in range(len(jobs))]
-        assert len(jobs) > 1
-        assert jobs[-1].state == "COMPLETED"
+# Loaded by every Python of the run: on SIGUSR2 it takes 2 GB, and waits for what SLURM does.
+HUNGRY = """
+import signal, time
+
+def take(*_):
+    taken = b"x" * 2_000_000_000
+    time.sleep(600)
+
+signal.signal(signal.SIGUSR2, take)
+"""
+
+
+def test_a_job_killed_for_memory_is_repeated_with_more(cluster, run, undisturbed, tmp_path, monkeypatch):
+    (tmp_path / "hungry").mkdir()
+    (tmp_path / "hungry" / "sitecustomize.py").write_text(HUNGRY)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "hungry"))
+    run.config["models"]["full"]["resources"]["mem_mb"] = 1500  # enough, but for the hungry one
+    process = cluster.start(run, run.file(REPORT))
+    job = stop_in_the_middle(cluster, run, process)
+    training = cluster.training_process(run, job)
+    training.send_signal(signal.SIGUSR2)
+    training.send_signal(signal.SIGCONT)
+    cluster.finish(process)
+    check_the_end(run, undisturbed, job)
+    check_the_others(cluster, run, job)
+    first, second = attempts(cluster, run)[job.work]
+    assert (first.mem_mb, second.mem_mb) == (1500, 3000)
+    # The state is OUT_OF_MEMORY only where the kernel kills, by cgroups, and hits SLURM's own step. Here SLURM looks
+    # every two seconds, and its log has the reason.
+    assert (first.state, second.state) == ("FAILED", "COMPLETED")
+    log = (cluster.folder / "log" / f"slurmd.{NODE}.log").read_text(errors="replace")
+    assert re.search(rf"StepId={first.number}\.\d+ exceeded memory limit \(\d+ > {1500 << 20}\), being killed", log)
 
 
 def test_a_controller_that_is_away_for_a_minute_costs_nothing(cluster, run, undisturbed):

@@ -9,6 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+import resume_run
 from dnatune import cluster_runs
 from dnatune.cluster_runs import ClusterJob, Run
 from dnatune.errors import UserError
@@ -128,3 +129,58 @@ def test_without_accounting_sacct_is_answered_by_squeue(slurm):
     # What the plugin itself asks squeue, word for word.
     asked = shlex.split(query.query_job_status_squeue("aa-1"))[1:]
     assert sorted(done.stdout.split()) == sorted(" ".join(asked).replace("--format=", "--format ").split())
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["-d", "{there}"],
+        ["-d{there}"],
+        ["--directory", "{there}"],
+        ["--directory={there}"],
+        ["--direc={there}"],
+        ["-pd", "{there}"],
+        ["--directory=elsewhere", "-d", "{there}"],
+        ["--forcerun", "train", "-d", "{there}", "--", "--directory=a_target"],
+        ["--profile", "{profile}"],
+    ],
+    ids=" ".join,
+)
+def test_the_folder_is_that_of_snakemake(tmp_path, words):
+    # Else the jobs of an earlier run are not seen, and each gets a second one beside it.
+    there, profile = tmp_path / "work", tmp_path / "profile"
+    profile.mkdir()
+    (profile / "profile.yaml").write_text(f'directory: "{there}"\n')
+    found = resume_run.asked_of([word.format(there=there, profile=profile) for word in words])
+    assert found.directory == there
+
+
+def test_without_a_word_the_folder_is_this_one():
+    assert resume_run.asked_of(["--configfile", "my.yaml"]).directory == Path.cwd()
+
+
+def test_what_snakemake_would_refuse_starts_nothing(capsys):
+    with pytest.raises(SystemExit) as end:
+        resume_run.asked_of(["--directry=here"])
+    assert end.value.code == 2
+    assert "--directry" in capsys.readouterr().err
+
+
+def guard(folder: Path, *arguments: str) -> str:
+    """Return what the guard, called in a folder, and its Snakemake say."""
+    command = [sys.executable, ROOT / "scripts" / "resume_run.py", *arguments]
+    done = subprocess.run(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    return done.stdout
+
+
+def test_the_guard_finds_jobs_and_disturbs_nothing_with_a_dry_run(tmp_path, slurm):
+    there, here = tmp_path / "there", tmp_path / "here"
+    here.mkdir()
+    write_log(there, "2026-01-01", LOG.format(id="aa-1"))
+    command(slurm, "squeue", "echo '7|PENDING|rule_train_wildcards_full_0'")
+    command(slurm, "scancel", f"touch {tmp_path}/cancelled")
+    assert "its jobs in SLURM: train full_0 (job 7, PENDING)" in guard(here, "--check", f"--directory={there}")
+    (there / "Snakefile").write_text("rule all:\n    output: 'made'\n    shell: 'touch made'\n")
+    told = guard(here, f"-d{there}", "--snakefile", str(there / "Snakefile"), "--cores", "1", "-n")
+    assert "rule all" in told, told
+    assert not (tmp_path / "cancelled").exists()

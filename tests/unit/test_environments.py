@@ -12,8 +12,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from dnatune.baseline_programs import PROGRAMS
 from dnatune.source_version import reached_modules
 from dnatune.tasks import TASKS, task
+from dnatune.top_hit import PACKAGES
 from rules_read import rule_scripts
 
 ROOT = Path(__file__).parents[2]
@@ -107,6 +109,42 @@ def test_a_rules_environment_holds_what_its_script_imports(rule, task_name, envi
     needed = {name: file.name for file in files for name in imported(file)}
     missing = {name: file for name, file in needed.items() if name not in pins(ROOT / "envs" / environment)}
     assert missing == {}
+
+
+def modules_of(rule, task_name):
+    """Return the names of the library's modules that a rule's script reaches."""
+    return {path.stem for path in reached_modules(ROOT / "scripts" / rule.script, rule.modules(task_name))}
+
+
+@pytest.mark.parametrize(("rule", "task_name", "environment"), in_environments())
+def test_a_rules_environment_brings_the_programs_that_its_script_runs(rule, task_name, environment):
+    # The workflow takes for granted that conda brings them all (BROUGHT in common.smk).
+    wanted = {conda for conda, _ in PACKAGES.values()} if "top_hit" in modules_of(rule, task_name) else set()
+    assert wanted - set(pins(ROOT / "envs" / environment)) == set()
+
+
+def test_programs_are_run_by_one_module_that_knows_their_packages():
+    # Besides, GPUs are counted with the driver's nvidia-smi, and a job starts itself with python.
+    starting = {
+        path.stem
+        for rule in rule_scripts()
+        for path in reached_modules(ROOT / "scripts" / rule.script, rule.modules("multiclass"))
+        if "subprocess" in imported_names(path)
+    }
+    assert starting - {"own_gpus", "distributed"} == {"top_hit"}
+    assert set(PROGRAMS.values()) <= set(PACKAGES)
+    running = {rule.script for rule in rule_scripts() if "top_hit" in modules_of(rule, "multiclass")}
+    assert running == {"run_baseline.py", "package_engine.py", "name_query.py"}
+
+
+def test_programs_have_one_version_in_all_environments():
+    found = [(name, pins(path)[name]) for path in ENVIRONMENTS for name in pins(path) if name in NOT_ON_PYPI]
+    assert len(set(found)) == len({name for name, _ in found})
+
+
+def test_the_container_brings_the_programs():
+    (install,) = re.findall(r"apt-get install .*", (ROOT / "envs" / "dnatune.def").read_text("utf-8"))
+    assert {debian for _, debian in PACKAGES.values()} <= set(install.split())
 
 
 def test_every_part_of_a_task_is_named_by_a_rule():

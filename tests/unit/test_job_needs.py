@@ -1,6 +1,7 @@
 """What jobs ask for: sizes read from files, formulas against cases worked out by hand and against docs/costs.md."""
 
 import gzip
+import itertools
 import subprocess
 import sys
 from dataclasses import replace
@@ -11,6 +12,7 @@ import pytest
 from dnatune import job_needs
 from dnatune.data_size import DataSize, data_size
 from dnatune.files import write_json
+from dnatune.fold_size import FoldSize, fold_size, size_in_run
 from dnatune.job_needs import Needs
 from dnatune.model_size import UNKNOWN, ModelSize, builtin_size, folder_size, model_size, named_size
 from miniatures import model_settings, write_generic, write_nt
@@ -121,6 +123,126 @@ def test_applying_packaging_and_tokens_by_hand():
     assert every == once  # predictions are averaged over all six frames already
     head = job_needs.training(probe, ROUND, DATA, folds=5)
     assert head.gpu_mem_mb <= 2000 and head.mem_mb < 3000
+
+
+def test_the_size_of_a_fold_by_hand(tmp_path):
+    # Of 1,000 known records 200 are tested; of the other 800 a tenth validates; 50 are held out, 30 are unknown.
+    found = fold_size(1000, 30, 7, 5, 0.1, held_out_share=0.05, rows=3)
+    assert found == FoldSize(800, 80, 200 + 80 + 50 + 30, 7, 3)
+    assert (found.cells, found.validation_cells) == (360 * 3 * 7, 80 * 3 * 7)
+    assert fold_size(1000, 30, 7, 1, 0.1) == FoldSize(1000, 1000, 1030, 7), "the user's own parts"
+    # In a run: all sequences and ten labels until both are counted.
+    config = {"split": {"validation_share": 0.1}, "unknowns": {"held_out_share": 0.05}}
+    sized = lambda: size_in_run(tmp_path, DATA, config, 5)  # noqa: E731
+    assert sized() == fold_size(1000, 0, 10, 5, 0.1, 0.05)
+    for name in ("records", "labels"):
+        (tmp_path / name).mkdir()
+    write_json(tmp_path / "records" / "summary.json", {"records_known": 600, "records_kept": 700})
+    write_json(tmp_path / "labels" / "label_map.json", {"label2id": {"a": 0, "b": 1, "c": 2}})
+    assert sized() == fold_size(600, 100, 3, 5, 0.1, 0.05)
+    assert size_in_run(tmp_path, DATA, config, 5, per_base=True).rows == 1000
+
+
+# marine_mix of docs/benchmarks.md, and what its jobs took: MB at most, and seconds of a CPU.
+MARINE = DataSize(23_768, 21_992_910, 2464)
+OF_MARINE = fold_size(20_225, 3_543, 3_023, 5, 0.1)
+PAIR = {"naive_bayes": {}, "kmer_top_hit": {}}
+MEASURED = {
+    "majority": (463, 2, lambda fold, _: job_needs.baseline("majority", {}, MARINE, fold)),
+    "naive_bayes": (860, 10, lambda fold, _: job_needs.baseline("naive_bayes", {}, MARINE, fold)),
+    "kmer_top_hit": (1054, 15, lambda fold, _: job_needs.baseline("kmer_top_hit", {}, MARINE, fold)),
+    "vsearch_top_hit": (637, 253, lambda fold, _: job_needs.baseline("vsearch_top_hit", {}, MARINE, fold)),
+    "logistic_regression": (
+        1269,
+        302,
+        lambda _, more: job_needs.baseline("logistic_regression", {"epochs": 30 * more}, MARINE, OF_MARINE),
+    ),
+    "evaluate": (723, 15, lambda fold, _: job_needs.judging(fold)),
+    "combine": (1234, 14, lambda fold, _: job_needs.pooling(fold, 2)),
+    "package_engine": (2695, 97, lambda fold, _: job_needs.saving_engine(PAIR, 0, MARINE, fold, 5)),
+    "distances": (
+        1336,
+        44,
+        lambda _, more: job_needs.comparing(DataSize(more * 23_768, more * MARINE.bases, 2464), 23_768, 1),
+    ),
+}
+
+
+@pytest.mark.parametrize("job", MEASURED)
+def test_memory_is_what_was_measured_and_half_as_much_again(job):
+    measured, _, needs = MEASURED[job]
+    assert 1.5 * measured <= needs(OF_MARINE, 1).mem_mb <= max(4 * measured, 1000)
+
+
+def test_memory_of_judging_so_many_and_of_a_model_with_so_many_names():
+    # 24,000 x 3,200 judged: 1.36 GiB. nt-mini on marine_mix: 3,216 MiB, and 2,500 MB for few names.
+    assert 1.5 * 1460 <= job_needs.judging(FoldSize(0, 0, 24_000, 3_200)).mem_mb <= 4 * 1460
+    settings = model_settings({"epochs": 1}, resources={"gpu": 0, "nodes": 1, "threads": 1})
+    mini = builtin_size({})
+    few, many = (job_needs.training(settings, mini, MARINE, 5, cells=c).mem_mb for c in (0, OF_MARINE.cells))
+    assert few <= 3000 and 1.5 * 3372 <= many <= 4 * 3372
+
+
+@pytest.mark.parametrize("job", [name for name in MEASURED if name != "majority"])
+def test_time_is_what_was_measured_and_half_as_much_again(job):
+    # Of a thousand times as much, for minutes are rounded and 20 are given to every job.
+    _, seconds, needs = MEASURED[job]
+    large = replace(OF_MARINE, scored=1000 * OF_MARINE.scored, validation=1000 * OF_MARINE.validation)
+    found = (needs(large, 1000).runtime - 20) * 60 / 1000
+    assert 1.5 * seconds <= found <= 4.5 * seconds
+
+
+def test_small_data_keep_what_was_always_asked_for():
+    small = fold_size(60, 2, 5, 2, 0.2)
+    fixed = {"baseline": (4000, 120), "distances": (6000, 120), "package_engine": (4000, 120)}
+    for job, least in {**fixed, "combine": (4000, 60), "evaluate": (4000, 60)}.items():
+        names = {"baseline": "majority"}
+        needs = MEASURED[names.get(job, job)][2](small, 1) if job != "distances" else job_needs.comparing(DATA, 50, 2)
+        assert job_needs.at_least(job, needs) == Needs(*least, 0)
+
+
+def test_every_baseline_has_its_needs_with_its_own_k():
+    from dnatune.baselines import METHODS
+    from dnatune.config import load_schema
+    from dnatune.tasks import TASKS, task
+
+    listed = load_schema()["properties"]["baselines"]["properties"]["methods"]["items"]["enum"]
+    assert set(job_needs.WAYS) == set(listed)
+    for name, kind in itertools.product(job_needs.WAYS, TASKS):
+        if name in task(kind).baselines:
+            assert task(kind).baseline(name).defaults.get("k", 0) == job_needs.WAYS[name].k
+    for name, method in METHODS.items():
+        if method.grid:
+            way = job_needs.WAYS[name]
+            tried = {values for values in itertools.product(*method.grid.values())}
+            assert (way.tried, way.longest) == (len(tried), max(method.grid.get("k", (0,))))
+
+
+def test_a_baseline_that_is_tuned_or_given_longer_k_mers_needs_more():
+    plain = job_needs.baseline("logistic_regression", {}, MARINE, OF_MARINE)
+    tuned = job_needs.baseline("logistic_regression", {}, MARINE, OF_MARINE, tuned=True)
+    longer = job_needs.baseline("logistic_regression", {"k": 7}, MARINE, OF_MARINE)
+    # Four times the weights of 3,023 classes: 32 x 3 x 4,096 x 3,023 bytes more, and the features.
+    assert longer.mem_mb - plain.mem_mb == pytest.approx(3 * (32 * 4096 * 3023 + 4 * 16_180 * 4096) / 1e6, abs=600)
+    assert tuned.mem_mb == longer.mem_mb and tuned.runtime > 8 * plain.runtime
+    two = job_needs.baseline("vsearch_top_hit", {}, MARINE, replace(OF_MARINE, scored=1e6), threads=2)
+    one = job_needs.baseline("vsearch_top_hit", {}, MARINE, replace(OF_MARINE, scored=1e6))
+    assert two.runtime - 20 == pytest.approx((one.runtime - 20) / 2, abs=10)
+    # Of bases, a sample is learnt from.
+    genes = fold_size(5000, 0, 4, 5, 0.1, rows=3000)
+    context = job_needs.baseline("context_logistic_regression", {}, DataSize(5000, 15_000_000, 9000), genes)
+    assert context.mem_mb < 4000 and context.runtime < 120
+
+
+def test_naming_and_packaging_count_the_scores():
+    few, many = (job_needs.searching(DATA, MARINE, outputs, 2).mem_mb for outputs in (10, 100_000))
+    assert many - few == pytest.approx(27 * 2 * 1000 * 99_990 / 1e6, abs=600)
+    probe = settings("probe", gpu=1)
+    with_scores = job_needs.applying(probe, ROUND, DATA, cells=1e8).mem_mb
+    assert with_scores - job_needs.applying(probe, ROUND, DATA).mem_mb == pytest.approx(12_000, abs=600)
+    # Five folds: 6 bytes of 4.6e7 numbers, 25 of those of validation.
+    more = job_needs.packaging(ROUND, 1, OF_MARINE, 5).mem_mb - job_needs.packaging(ROUND, 1).mem_mb
+    assert more == pytest.approx(5 * (6 * OF_MARINE.cells + 25 * OF_MARINE.validation_cells) / 1e6, abs=600)
 
 
 def test_the_smallest_card_that_is_enough():

@@ -1,6 +1,7 @@
 """Profiles: each loads in a dry run, names rules that exist, and asks the scheduler for what jobs need."""
 
 import importlib.util
+import json
 import logging
 import math
 import os
@@ -28,10 +29,30 @@ def snakemake(*arguments: str) -> subprocess.CompletedProcess:
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
 
+# What Snakemake itself says of each rule: whether its jobs run where Snakemake runs.
+SAY_WHERE = """
+import json
+from pathlib import Path
+from snakemake.api import SnakemakeApi
+from snakemake.settings.types import ConfigSettings, OutputSettings, ResourceSettings
+
+with SnakemakeApi(OutputSettings()) as api:
+    given = (ResourceSettings(), ConfigSettings())
+    read = api.workflow(*given, snakefile=Path("Snakefile"), workdir=Path.cwd())._workflow
+    print(json.dumps({rule.name: rule.norun or rule.name in read._localrules for rule in read.rules}))
+"""
+
+
 @lru_cache
-def rules() -> set[str]:
-    """Return the names of all rules."""
-    return set(snakemake("--list-rules").stdout.split())
+def rules() -> dict[str, bool]:
+    """Return the names of all rules, and whether each is local."""
+    done = subprocess.run([sys.executable, "-c", SAY_WHERE], cwd=ROOT, capture_output=True, text=True, check=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def queued() -> tuple[str, ...]:
+    """Return the rules whose jobs go to the cluster."""
+    return tuple(sorted(name for name, local in rules().items() if not local))
 
 
 @pytest.mark.parametrize("name", PROFILES)
@@ -49,7 +70,7 @@ def test_profile_loads_in_a_dry_run(name):
 def test_profile_names_rules_that_exist(name):
     # Snakemake ignores a misspelt rule under set-resources without a word, and underscored keys too.
     settings = yaml.safe_load((ROOT / "profiles" / name / "profile.yaml").read_text())
-    assert set(settings.get("set-resources", {})) | set(settings.get("set-threads", {})) <= rules()
+    assert set(settings.get("set-resources", {})) | set(settings.get("set-threads", {})) <= set(rules())
     assert not [key for key in settings if "_" in key and not key.startswith("__")]
 
 
@@ -115,7 +136,12 @@ def test_the_gpu_profile_counts_the_gpus(tmp_path, listed, allowed, expected):
             assert ProfileConfigFileParser().parse(profile)["resources"] == [f"gpu={expected}"]
 
 
-QUEUED = ("tokens", "embeddings", "train", "refit", "reference", "package", "name_query", "baseline", "embed_records")
+def test_metrics_and_pages_are_made_where_snakemake_runs():
+    # A rule that is made of another one (use rule ... with) does not inherit localrule.
+    assert set(queued()) == {
+        *("tokens", "embeddings", "train", "refit", "reference", "package", "package_engine", "name_query"),
+        *("baseline", "train_on_part", "baseline_on_part", "distances", "embed_records"),
+    }
 
 
 needs_plugin = pytest.mark.skipif(
@@ -136,10 +162,17 @@ def prepared(folder: Path, models: dict, **sections) -> Run:
     return Run(folder / "work", config)
 
 
-def asked(run: Run, targets: list[str], queued: tuple[str, ...], refused: str | None = None, *more: str) -> list:
+def asked(
+    run: Run,
+    targets: list[str],
+    queued: tuple[str, ...],
+    refused: str | None = None,
+    records: int = 60,
+    labels: int = 5,
+) -> list:
     """Return how sbatch is called for the jobs of the rules ``queued``, which lead to ``targets``.
 
-    The cluster refuses the job ``refused`` twice.
+    The cluster refuses the job ``refused`` twice. The run has so many records and labels.
     """
     listed = run.snakemake("--summary", "--nolock", *targets).stdout
     assert "train" in listed, listed
@@ -147,18 +180,25 @@ def asked(run: Run, targets: list[str], queued: tuple[str, ...], refused: str | 
     models = run.config["models"]
     jobs = [f"{k}/{name}" for k in ("refit", "reference", "package", "vectors", "embeddings") for name in models]
     jobs += [f"{kind}/fold_{k}" for kind in ("baselines/majority", *(f"train/{m}" for m in models)) for k in range(2)]
+    jobs += [f"learning_curve/50_percent/{kind}/fold_0" for kind in ("baselines/majority", "train/one")]
+    jobs += ["distances", "package/engine"]
     jobs += ["predictions/sequences", *(f"tokens/{path.name}" for path in outputs if path.parent.name == "tokens")]
     outputs += [run.results / "benchmarks" / f"{job}.tsv" for job in jobs]
     for path in outputs:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch() if path.suffix else path.mkdir(exist_ok=True)
+    # What estimates read of a run.
+    counted = {"records_known": records, "records_kept": records}
+    (run.results / "records" / "summary.json").write_text(json.dumps(counted))
+    named = {"label2id": {str(i): i for i in range(labels)}}
+    (run.results / "labels" / "label_map.json").write_text(json.dumps(named))
     slurm = StubSlurm(run.directory.parent / "slurm", outputs)
     if refused:
         slurm.fail(refused, 2)
     done = subprocess.run(
         [
             *run.command("--profile", "slurm", "--slurm-init-seconds-before-status-checks", "1", "--latency-wait", "5"),
-            *("--forcerun", *queued, "--allowed-rules", *queued, *more, "--", *targets),
+            *("--forcerun", *queued, "--allowed-rules", *queued, "--", *targets),
         ],
         cwd=ROOT,
         env={**environment(), "PATH": f"{slurm.bin}{os.pathsep}{environment()['PATH']}"},
@@ -213,10 +253,12 @@ def test_sbatch_is_asked_for_what_each_rule_needs(tmp_path):
         "frozen": model("probe"),
         "slow": {**model(epochs=2_000_000), "resources": {"gpu": 0}},
     }
-    run = prepared(tmp_path, models)
-    targets = ["predictions/sequences.tsv", *(f"baselines/majority/fold_{k}/run.json" for k in range(2))]
+    run = prepared(tmp_path, models, engine={"experts": ["one", "majority"]})
+    targets = ["predictions/sequences.tsv", "difficulty/summary.json"]
+    targets += [f"learning_curve/50_percent/{kind}/fold_0/run.json" for kind in ("models/one", "baselines/majority")]
     targets = [run.file(name) for name in (*targets, *(f"vectors/{name}.parquet" for name in models))]
-    calls = asked(run, targets, QUEUED, "rule_train_wildcards_one_0")
+    calls = asked(run, targets, queued(), "rule_train_wildcards_one_0")
+    assert {call.removeprefix("rule_").split("_wildcards_")[0] for call, _ in calls} == set(queued())
     # By hand: with a few thousand parameters and 14 sequences a process takes its 2000 MB (3500 with CUDA), and half a
     # GB more at most; half an hour is the shortest. Two GPUs, two processes.
     said = {"one": (1, 900, 30, 2), "four": (4, 900, 30, 8), "none": (0, 900, 30, 2)}
@@ -228,6 +270,10 @@ def test_sbatch_is_asked_for_what_each_rule_needs(tmp_path):
     applying["slow"] = gpu(0, 2500, 30, 1)
     expected = [("rule_name_query_wildcards_sequences", gpu(1, 4000, 30, 1))]
     expected += [(f"rule_baseline_wildcards_majority_{k}", cpu("cpu", 4000, 120)) for k in range(2)]
+    expected += [("rule_baseline_on_part_wildcards_50_percent_majority_0", cpu("cpu", 4000, 120))]
+    expected += [("rule_train_on_part_wildcards_50_percent_one_0", trains(1, 900, 30, 2))]
+    expected += [("rule_package_engine_wildcards_engine", cpu("cpu", 4000, 120))]
+    expected += [("rule_distances", cpu("cpu", 6000, 120, threads=2))]
     expected += [(f"rule_embeddings_wildcards_{name}", applying[name]) for name in ("none", "frozen")]
     # On one thread of a CPU two million epochs take longer: not by hand, but by the formula.
     slow = [call for call in calls if re.match("rule_(train|refit)_wildcards_slow", call[0])]
@@ -275,3 +321,17 @@ def test_the_cluster_is_asked_for_the_smallest_card_that_is_enough(tmp_path):
     found = dict(asked(run, targets, ("train",)))
     cards = [[a for a in found[f"rule_train_wildcards_{name}_0"] if a.startswith("--gpus")] for name in models]
     assert cards == [["--gpus=t4:1"], ["--gpus=a100:2"], []]
+
+
+@needs_plugin
+def test_the_cluster_is_asked_for_more_where_there_is_more_data(tmp_path):
+    run = prepared(tmp_path, {"full": model()}, engine={"experts": ["full", "majority"]})
+    targets = [run.file(name) for name in ("baselines/majority/fold_0/run.json", "final/engine")]
+    queued = ("baseline", "package_engine")
+    found = dict(asked(run, targets, queued, records=1_000_000, labels=5_000))
+    # Each of two folds scores half and a fifth of the rest, 600,000: 500 MB, and 14 bytes for each of 3e9 numbers.
+    assert found["rule_baseline_wildcards_majority_0"] == cpu("cpu", 43_000, 120)
+    # Two experts and two folds: 4 x (6 x 3e9 numbers + 45 x 100,000 x 5000 of validation).
+    (engine,) = [call for name, call in found.items() if name == "rule_package_engine_wildcards_engine"]
+    assert int(engine[engine.index("--mem") + 1]) == pytest.approx(72_000 + 90_000, abs=1500)
+    assert int(engine[engine.index("-t") + 1]) == pytest.approx(20 + 1.5 * 3e-6 * 2e9 / 60, abs=10)

@@ -17,8 +17,8 @@ rule baseline:
         "../../envs/data.yaml"
     threads: 1
     resources:
-        mem_mb=lambda wildcards, attempt: 4000 * attempt,
-        runtime=lambda wildcards, attempt: 120 * attempt,
+        mem_mb=estimated("baseline", "mem_mb"),
+        runtime=estimated("baseline", "runtime"),
     params:
         method="{method}",
         fold="{fold}",

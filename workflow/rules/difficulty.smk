@@ -16,8 +16,8 @@ rule distances:
         "../../envs/data.yaml"
     threads: 2
     resources:
-        mem_mb=lambda wildcards, attempt: 6000 * attempt,
-        runtime=lambda wildcards, attempt: 120 * attempt,
+        mem_mb=estimated("distances", "mem_mb"),
+        runtime=estimated("distances", "runtime"),
     params:
         settings=config["difficulty"],
         seed=config["seed"],

@@ -17,8 +17,8 @@ rule combine:
         "../../envs/data.yaml"
     threads: 1
     resources:
-        mem_mb=lambda wildcards, attempt: 4000 * attempt,
-        runtime=lambda wildcards, attempt: 60 * attempt,
+        mem_mb=estimated("combine", "mem_mb"),
+        runtime=estimated("combine", "runtime"),
     params:
         name="{engine}",
         experts=EXPERTS,
@@ -52,8 +52,8 @@ rule package_engine:
         "../../envs/data.yaml"
     threads: 1
     resources:
-        mem_mb=lambda wildcards, attempt: 4000 * attempt,
-        runtime=lambda wildcards, attempt: 120 * attempt,
+        mem_mb=estimated("package_engine", "mem_mb"),
+        runtime=estimated("package_engine", "runtime"),
     params:
         **{**JUDGING, "calibration": CALIBRATION["engines"]},
         name="{engine}",

@@ -21,8 +21,8 @@ rule evaluate:
         "../../envs/data.yaml"
     threads: 1
     resources:
-        mem_mb=lambda wildcards, attempt: 4000 * attempt,
-        runtime=lambda wildcards, attempt: 60 * attempt,
+        mem_mb=estimated("evaluate", "mem_mb"),
+        runtime=estimated("evaluate", "runtime"),
     params:
         **{**JUDGING, "calibration": lambda wildcards: CALIBRATION[wildcards.kind]},
         model="{predictor}",

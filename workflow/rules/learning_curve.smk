@@ -89,6 +89,8 @@ use rule evaluate as evaluate_part with:
         "<logs>/learning_curve/{part}/evaluate/{kind}/{predictor}/fold_{fold}.log",
     benchmark:
         "<benchmarks>/learning_curve/{part}/evaluate/{kind}/{predictor}/fold_{fold}.tsv"
+    # Not inherited.
+    localrule: True
     message:
         "Evaluating {wildcards.predictor} on {wildcards.part} of fold {wildcards.fold}"
 

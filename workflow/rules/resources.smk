@@ -1,9 +1,9 @@
-# Where backbones from a hub lie, and what jobs with a model ask for: a number of the configuration, or else an estimate
+# Where backbones from a hub lie, and what jobs ask for: with a model a number of the configuration, or else an estimate
 # from the sizes of model and data. Asked anew before each job starts, when a backbone that was downloaded is known.
 from dnatune import job_needs
 from dnatune.backbones.local_copies import manifest_path, on_a_hub
 from dnatune.data_size import data_size
-from dnatune.files import read_json
+from dnatune.fold_size import outputs_counted, size_in_run
 from dnatune.model_size import model_size
 
 BACKBONES_FOLDER = str(Path(config["backbones_folder"]).expanduser())
@@ -44,14 +44,18 @@ def size_of(settings):
 
 def models_apart(settings):
     """How many models a training job trains one after the other: one, or one for each label or group of labels."""
-    label_map = Path(RUN_FOLDER, "labels", "label_map.json")
     match settings.get("alone"):
         case "labels":
-            return len(read_json(label_map)["label2id"]) if label_map.is_file() else 10
+            return outputs_counted(RUN_FOLDER) or 10
         case "groups":
             return len(config["multilabel"]["groups"])
         case _:
             return 1
+
+
+def fold_size():
+    """How much a fold trains and scores, as far as it is known."""
+    return size_in_run(RUN_FOLDER, data_size(config["data"]["sequences"]), config, len(FOLDS), TASK.per_base)
 
 
 def needs_of(job, wildcards):
@@ -62,15 +66,18 @@ def needs_of(job, wildcards):
     members = len(FOLDS) if config["packaging"]["mode"] == "ensemble" else 1
     if job == "name_query":
         given = data_size(config["query"])
-        all_of_them = [config["models"][name] for name in PACKAGED]
-        each = [job_needs.applying(settings, size_of(settings), given, members) for settings in all_of_them]
-        return job_needs.largest(each or [job_needs.searching(given, data)])
+        outputs, all_of_them = fold_size().outputs, [config["models"][name] for name in PACKAGED]
+        cells = given.sequences * outputs * (given.mean if TASK.per_base else 1)
+        each = [job_needs.applying(of, size_of(of), given, members, cells=cells) for of in all_of_them]
+        methods = [name for name in EXPERTS if name not in MODELS]
+        return job_needs.largest([*each, job_needs.searching(given, data, outputs, len(methods))])
     settings = TRAINED[wildcards.model]
     model = size_of(settings)
     if job == "package":
-        return job_needs.packaging(model, members)
+        return job_needs.packaging(model, members, fold_size(), len(FOLDS))
     if job in ("train", "refit"):
-        return job_needs.training(settings, model, data, len(FOLDS), models_apart(settings))
+        cells = fold_size().cells if job == "train" else 0
+        return job_needs.training(settings, model, data, len(FOLDS), models_apart(settings), cells)
     return job_needs.applying(settings, model, data, every=job == "embeddings")
 
 
@@ -82,6 +89,34 @@ def asked(job, key):
         if given is None or (job, key) == ("package", "runtime"):
             given = getattr(needs_of(job, wildcards), key)
         return given * attempt
+
+    return value
+
+
+def plain_needs(job, wildcards, threads):
+    """Estimate for a job without a model."""
+    data, fold = data_size(config["data"]["sequences"]), fold_size()
+    match job:
+        case "baseline":
+            method, of_methods = wildcards.method, config["baselines"]
+            tuned = of_methods["tune"] and method in TASK.tuned
+            return job_needs.baseline(method, of_methods.get(method, {}), data, fold, tuned, threads)
+        case "evaluate":
+            return job_needs.judging(fold)
+        case "combine":
+            return job_needs.pooling(fold, len(EXPERTS))
+        case "package_engine":
+            methods = {name: config["baselines"].get(name, {}) for name in EXPERTS if name not in MODELS}
+            return job_needs.saving_engine(methods, len(EXPERTS) - len(methods), data, fold, len(FOLDS))
+        case "distances":
+            return job_needs.comparing(data, config["difficulty"]["records"], threads)
+
+
+def estimated(job, key):
+    """Resource of a job without a model; grows with each attempt."""
+
+    def value(wildcards, attempt, threads):
+        return getattr(job_needs.at_least(job, plain_needs(job, wildcards, threads)), key) * attempt
 
     return value
 
