@@ -8,7 +8,7 @@ output: calibration, metrics, curves, and the task's own tables.
 import numpy as np
 
 from dnatune.files import whole, write_json, write_tsv
-from dnatune.fold_data import class_names, load_fold, facts_of_fold
+from dnatune.fold_data import class_names, facts_of_fold, load_fold
 from dnatune.job import job
 from dnatune.judging_settings import judging_settings
 from dnatune.scores import Scores

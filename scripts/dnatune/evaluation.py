@@ -54,11 +54,11 @@ def evaluate_fold(
 
     Calibrated validation figures would be those of records that the calibrator was fitted on, so there are
     none. Per-class rows are given for test only. With ranks there are also their figures (``rank_metrics``). What is
-    named or rejected is that of the final answers, of calibrated test and unknown records. ``curves`` holds, for test, reliability_raw and
-    reliability_calibrated (15, 3: count, mean confidence, accuracy), pr_recall (m,), pr_precision_raw and
-    pr_precision_calibrated (interpolated precision, averaged over present classes), for one name per sequence
-    tested_id, _group, _label, _predicted, _top, _log_loss and _brier (n,) of the calibrated test records, and where the
-    calibrator has sets of names set_size (n,) and set_asked, their coverage.
+    named or rejected is what the final answers say of calibrated test and unknown records. ``curves`` holds, for test,
+    reliability_raw and reliability_calibrated (15, 3: count, mean confidence, accuracy), pr_recall (m,),
+    pr_precision_raw and pr_precision_calibrated (interpolated precision, averaged over present classes), for one name
+    per sequence tested_id, _group, _label, _predicted, _top, _log_loss and _brier (n,) of the calibrated test records,
+    and where the calibrator has sets of names set_size (n,) and set_asked, their coverage.
     """
     validation, test = scores.part("validation"), scores.part("test")
     calibrator = task.judging.calibrate(validation, settings, scores.of_kind(HELD_OUT))

@@ -1,4 +1,4 @@
-"""The final answer on each sequence: rejected or not, what it is called at every rank, down to which rank it has a name.
+"""The final answer on each sequence: rejected or not, what it is called at every rank, how deep its name goes.
 
 ``predict`` writes it and the figures judge it, so both take it from here. In: calibrated probabilities (n, labels), the
 evidence (n, 4) beside them, a calibrator. Out: an ``Answer``.
@@ -23,9 +23,9 @@ from dnatune.taxonomy import Taxonomy
 class Answer:
     """What is said of n records; without ranks there is one rank, the labels' own.
 
-    ``taxa`` and ``probabilities`` hold for each rank, the labels' own first, the number (n,) of the taxon that stands for
-    a record, named or not, and its probability (n,). ``depth`` (n,) is the number of the deepest rank at which a record
-    gets a name; where it gets none, the number of ranks. ``rejected`` (n,) bool.
+    ``taxa`` and ``probabilities`` hold for each rank, the labels' own first, the number (n,) of the taxon that stands
+    for a record, named or not, and its probability (n,). ``depth`` (n,) is the number of the deepest rank at which a
+    record gets a name; where it gets none, the number of ranks. ``rejected`` (n,) bool.
     """
 
     taxa: list[np.ndarray]
@@ -56,9 +56,9 @@ def final_answer(calibrator: Mapping[str, Any], p: np.ndarray, evidence: np.ndar
     """Return the answer from calibrated probabilities (n, labels) and evidence (n, 4).
 
     Without ranks every record that is not rejected gets the most probable label. With ranks the name is the deepest
-    whose probability reaches the threshold; a rejected record has none at the labels' own rank, and above it the taxa of
-    its closest relative: a species that was not learned may well be of a genus that was. A taxon without a name is none.
-    The threshold is at least 0.5, so the taxa above a name are the most probable of their ranks too.
+    whose probability reaches the threshold; a rejected record has none at the labels' own rank, and above it the taxa
+    of its closest relative: a species that was not learned may well be of a genus that was. A taxon without a name is
+    none. The threshold is at least 0.5, so the taxa above a name are the most probable of their ranks too.
     """
     fitted, ranks = calibrator.get("rejection"), calibrator.get("ranks")
     rejected = is_rejected(p, evidence, fitted)

@@ -1,4 +1,4 @@
-"""How good names are at every rank: metrics of rolled-up probabilities, where mistakes land, and what answers are worth.
+"""How good names are at every rank: metrics of rolled-up probabilities, where mistakes land, and final answers.
 
 Takes probabilities of labels (n, labels), final answers and a ``Taxonomy``; gives rows for metrics.tsv. A metric at a
 rank is called ``accuracy@genus``; its class is ``all``, so that means and intervals over folds are made of it as of the

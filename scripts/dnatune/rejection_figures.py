@@ -1,8 +1,8 @@
 """How well unknown sequences are told from known ones: the figures of one fold, and the points of their curves.
 
-In: scores of a fold with their final answers, and what ``rejection.fit`` gave. Out: rows for metrics.tsv (split ``test`` of known records; split
-``unknown``, class one of ``unknown_kinds``, or ``all`` of them together) and arrays for curves.npz. Test records are
-only judged here.
+In: scores of a fold with their final answers, and what ``rejection.fit`` gave. Out: rows for metrics.tsv (split ``test``
+of known records; split ``unknown``, class one of ``unknown_kinds``, or ``all`` of them together) and arrays for
+curves.npz. Test records are only judged here.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import pandas as pd
 
 from dnatune.final_answer import Judged
 from dnatune.rejection import auroc, rejection_scores
-from dnatune.unknown_kinds import UNKNOWN_KINDS, masks_of_kinds
+from dnatune.unknown_kinds import kinds_and_all, masks_of_kinds
 
 COLUMNS = ["split", "stage", "metric", "class", "value"]
 SHARES = np.arange(1, 101) / 100
@@ -34,8 +34,8 @@ def evaluate_rejection(
 
     Of unknown records: ``records`` and ``left_out``; for each score ``auroc_<score>`` against the test records and
     ``rejected_<score>``, the share above that score's threshold; of the chosen score ``auroc``, ``rejected``, and
-    ``rejected_at_95`` (``line_at``); ``rejected_of_all`` and ``rejected_at_95_of_all`` count those left out as accepted;
-    ``overclassified``, the share that gets a name (over-classification of Murali et al. 2018). Of known (test)
+    ``rejected_at_95`` (``line_at``); ``rejected_of_all`` and ``rejected_at_95_of_all`` count those left out as
+    accepted; ``overclassified``, the share that gets a name (over-classification of Murali et al. 2018). Of known (test)
     records: ``rejected`` (false alarms), ``misclassified``, the share that gets a wrong name (their
     misclassification), ``underclassified``, the share whose best guess is right and that gets no name, and
     ``accuracy_named`` among those that get a name.
@@ -64,16 +64,13 @@ def evaluate_rejection(
     line = line_at(known[chosen], KEPT)
     left = {kind: count for kind, count in (left_out or {}).items() if count}
     masks = masks_of_kinds(unknown.scores)
-    for name in [kind for kind in (*UNKNOWN_KINDS, "all") if kind in masks or kind in left or (left and kind == "all")]:
+    for name in kinds_and_all({*masks, *left}):
         mask = masks.get(name, np.zeros(len(unknown.scores.id), bool))
         values = {"records": mask.sum(), "left_out": sum(left.values()) if name == "all" else left.get(name, 0)}
         rejected, above = unknown.answer.rejected[mask], other[chosen][mask] > line
         if values["left_out"]:
-            everything = len(rejected) + values["left_out"]
-            values |= {
-                "rejected_of_all": rejected.sum() / everything,
-                "rejected_at_95_of_all": above.sum() / everything,
-            }
+            count = len(rejected) + values["left_out"]
+            values |= {"rejected_of_all": rejected.sum() / count, "rejected_at_95_of_all": above.sum() / count}
         if mask.any():
             values |= {"auroc": auroc(known[chosen], other[chosen][mask]), "rejected": rejected.mean()}
             values |= {"rejected_at_95": above.mean(), "overclassified": unknown.answer.named()[mask].mean()}

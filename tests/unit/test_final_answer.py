@@ -20,7 +20,7 @@ PLAIN = task("multiclass")
 
 
 def taxonomy(unknown=None, more=None):
-    """The tree of the four names; ``unknown`` gives the label of each unknown record, ``more`` the lineages of these."""
+    """The tree of the four names; ``unknown`` gives labels by record, ``more`` their lineages."""
     given = {"ranks": ["species", "genus", "family"], "lineages": {**LINEAGES, **(more or {})}}
     labels = {name: number for number, name in enumerate(NAMES)}
     return Taxonomy.of({"label2id": labels, "taxonomy": {**given, "unknown": unknown or {}}})
@@ -89,7 +89,7 @@ def test_novel_trained_and_unstated_taxa_are_told_apart_for_each_kind():
     # Species: all six are new; u5 alone is neither rejected nor unsure.
     assert [found[k]["novel@species"] for k in found] == [4, 2, 6]
     assert [found[k]["overclassified@species"] for k in found] == pytest.approx([0, 0.5, 1 / 6])
-    # Genus: new for u0 (named A) and u1 (not named), not stated for u2, trained for u3 (named A), u4 (not named), u5 (A).
+    # Genus: new for u0 (named A) and u1 (not named), not stated for u2, trained for u3 (named A), u4 (not), u5 (A).
     assert [found[k]["novel@genus"] for k in found] == [2, 0, 2]
     assert found["flagged"]["overclassified@genus"] == found["all"]["overclassified@genus"] == 0.5
     assert [found[k]["records@genus"] for k in found] == [1, 2, 3]
