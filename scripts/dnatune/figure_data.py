@@ -140,7 +140,7 @@ def _ranks(data: FigureData) -> Figure:
         return empty_figure("There are no figures at ranks.")
     return figures_ranks.ranks(
         report_ranks.ranks(data.comparison, [str(data.best)], names),
-        report_ranks.unknowns(data.comparison, data.best, names),
+        report_ranks.together(report_ranks.unknowns(data.metrics, data.best, names)),
         report_ranks.mistakes(mistakes, data.best, names),
         data.colors,
     )

@@ -1,8 +1,8 @@
 """How well unknown sequences are told from known ones: the figures of one fold, and the points of their curves.
 
-In: scores of a fold with their final answers, and what ``rejection.fit`` gave. Out: rows for metrics.tsv (split ``test``
-of known records; split ``unknown``, class one of ``unknown_kinds``, or ``all`` of them together) and arrays for
-curves.npz. Test records are only judged here.
+In: scores of a fold with their final answers, and what ``rejection.fit`` gave. Out: rows for metrics.tsv (split
+``test`` of known records; split ``unknown``, class one of ``unknown_kinds``, or ``all`` of them together) and arrays
+for curves.npz. Test records are only judged here.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ def evaluate_rejection(
     Of unknown records: ``records`` and ``left_out``; for each score ``auroc_<score>`` against the test records and
     ``rejected_<score>``, the share above that score's threshold; of the chosen score ``auroc``, ``rejected``, and
     ``rejected_at_95`` (``line_at``); ``rejected_of_all`` and ``rejected_at_95_of_all`` count those left out as
-    accepted; ``overclassified``, the share that gets a name (over-classification of Murali et al. 2018). Of known (test)
-    records: ``rejected`` (false alarms), ``misclassified``, the share that gets a wrong name (their
+    accepted; ``overclassified``, the share that gets a name (over-classification of Murali et al. 2018). Of known
+    (test) records: ``rejected`` (false alarms), ``misclassified``, the share that gets a wrong name (their
     misclassification), ``underclassified``, the share whose best guess is right and that gets no name, and
     ``accuracy_named`` among those that get a name.
     """

@@ -22,7 +22,7 @@ def kinds_and_all(kinds: Iterable[str]) -> list[str]:
     """Return those of ``UNKNOWN_KINDS`` that are among ``kinds``, in their order, then ``all``; nothing for none."""
     given = set(kinds)
     there = [kind for kind in UNKNOWN_KINDS if kind in given]
-    return [*there, "all"] if there else []
+    return [*there, "all"] if given else []
 
 
 def kinds_in_file(records_path: str | Path) -> np.ndarray:
