@@ -170,9 +170,11 @@ def set_aside(summary: Mapping[str, Any]) -> str:
         parts.append(f"{_sequences(flagged)} {'is' if flagged == 1 else 'are'} marked unknown in the label table")
     if not parts:
         return ""
-    they = "it was scored" if rare + flagged == 1 else "they were scored"
-    text = f" {' and '.join(parts)}: nothing was trained on {'it' if rare + flagged == 1 else 'them'}, "
-    return text + f"{they} as unknown (“Unknown species”)."
+    them = "it" if rare + flagged == 1 else "them"
+    text = (
+        f" {' and '.join(parts)}: nothing was trained on {them}; “Unknown species” is measured with {them}, copies of "
+    )
+    return text + "known ones aside."
 
 
 def _sequences(count: int) -> str:
