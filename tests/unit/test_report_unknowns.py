@@ -10,8 +10,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dnatune import figures_unknowns, report_unknowns
+from dnatune import figures_unknowns, report_unknowns, report_words
 from dnatune import report_words_unknowns as words
+from dnatune.comparison import compare
 from dnatune.figures import OKABE_ITO
 from synthetic_run import write_run
 from test_report import read_run, render
@@ -71,6 +72,17 @@ def test_words_of_the_section(run):
     assert "AUROC by distance to the named class 0.990, probability 0.970, in the first fold" in text
     assert "What this cannot do" in text and all(limit.split(",")[0] in text for limit in words.LIMITS)
     assert "few records" in text and "marked unknown in the label table" in text
+
+
+def test_every_figure_of_unknown_sequences_has_words_and_a_range():
+    names = ["rejected_at_95", "left_out", "rejected_of_all", "rejected_at_95_of_all", "novel", "named", "named_right"]
+    assert all(report_words.metric(name).meaning for name in names)
+    at_genus = report_words.metric("overclassified@genus")
+    assert at_genus.name == "Over-classification, genus" and not at_genus.more_is_better
+    counts = [(name, fold) for name in ("novel@genus", "left_out") for fold in (0, 1)]
+    rows = [("m", fold, "unknown", "calibrated", name, "all", 9.0 + fold) for name, fold in counts]
+    columns = ["model", "fold", "split", "stage", "metric", "class", "value"]
+    assert (compare(pd.DataFrame(rows, columns=columns))["ci_high"] > 10).all()
 
 
 def test_with_ranks_a_name_is_that_of_the_label_s_own_rank():
