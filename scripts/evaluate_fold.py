@@ -8,7 +8,7 @@ output: calibration, metrics, curves, and the task's own tables.
 import numpy as np
 
 from dnatune.files import whole, write_json, write_tsv
-from dnatune.fold_data import class_names, load_fold, trained_and_held_out
+from dnatune.fold_data import class_names, facts_of_fold, load_fold
 from dnatune.job import job
 from dnatune.judging_settings import judging_settings
 from dnatune.scores import Scores
@@ -18,7 +18,7 @@ with job(snakemake) as log:
     params, given, output = snakemake.params, snakemake.input, snakemake.output
     kind = task(**params.task)
     tables, names = (given.records, given.folds, given.label_map), class_names(given.label_map)
-    facts = trained_and_held_out(load_fold(*tables, params.fold, kind)) if kind.classes else {}
+    facts = facts_of_fold(load_fold(*tables, params.fold, kind)) if kind.classes else {}
     settings = judging_settings(params, given.label_map, top_k=params.metrics["top_k"], **facts)
     result = kind.judging.evaluate(Scores.load(given.scores), names, params.model, params.fold, settings)
     write_json(output.calibration, result.calibrator)

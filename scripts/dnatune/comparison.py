@@ -31,7 +31,7 @@ RANGES = {
     "pearson": (-1.0, 1.0),
     "spearman": (-1.0, 1.0),
     **dict.fromkeys(("mse", "rmse", "mae", "interval_width"), (0.0, np.inf)),
-    "records": (0.0, np.inf),
+    **dict.fromkeys(("records", "novel", "left_out"), (0.0, np.inf)),
     "bases": (0.0, np.inf),
     "classes_present": (0.0, np.inf),
     **dict.fromkeys(("set_size", "set_size_median"), (0.0, np.inf)),

@@ -15,6 +15,7 @@ import pandas as pd
 
 from dnatune import prediction_sets
 from dnatune.comparison import METRIC_COLUMNS
+from dnatune.final_answer import Judged
 from dnatune.metrics import (
     RECALL_GRID,
     confusions,
@@ -24,9 +25,8 @@ from dnatune.metrics import (
     reliability,
     top_choices,
 )
-from dnatune.rank_metrics import mistakes, rank_figures, unknown_figures
+from dnatune.rank_metrics import known_figures, mistakes, rank_figures, unknown_figures
 from dnatune.rejection_figures import evaluate_rejection
-from dnatune.relatives import relatives_of_rejected
 from dnatune.scores import Scores, probabilities
 from dnatune.tasks.base import EvaluationSettings, Task
 from dnatune.unknown_kinds import HELD_OUT
@@ -53,12 +53,12 @@ def evaluate_fold(
     """Calibrate on validation, then evaluate test raw and calibrated, and validation raw.
 
     Calibrated validation figures would be those of records that the calibrator was fitted on, so there are
-    none. Per-class rows are given for test only. With ranks there are also their figures (``rank_metrics``), and
-    those of unknown records at them. ``curves`` holds, for test, reliability_raw and
-    reliability_calibrated (15, 3: count, mean confidence, accuracy), pr_recall (m,), pr_precision_raw and
-    pr_precision_calibrated (interpolated precision, averaged over present classes), for one name per sequence
-    tested_id, _group, _label, _predicted, _top, _log_loss and _brier (n,) of the calibrated test records, and where the
-    calibrator has sets of names set_size (n,) and set_asked, their coverage.
+    none. Per-class rows are given for test only. With ranks there are also their figures (``rank_metrics``). What is
+    named or rejected is what the final answers say of calibrated test and unknown records. ``curves`` holds, for test,
+    reliability_raw and reliability_calibrated (15, 3: count, mean confidence, accuracy), pr_recall (m,),
+    pr_precision_raw and pr_precision_calibrated (interpolated precision, averaged over present classes), for one name
+    per sequence tested_id, _group, _label, _predicted, _top, _log_loss and _brier (n,) of the calibrated test records,
+    and where the calibrator has sets of names set_size (n,) and set_asked, their coverage.
     """
     validation, test = scores.part("validation"), scores.part("test")
     calibrator = task.judging.calibrate(validation, settings, scores.of_kind(HELD_OUT))
@@ -93,10 +93,11 @@ def evaluate_fold(
             curves["set_asked"] = np.array(settings.set_coverage)
             tables.append(table.assign(split="test", stage=stage))
     unknown = scores.part("unknown")
-    of_unknown = task.judging.calibrated(calibrator, unknown.logits)
-    relatives = relatives_of_rejected(of_unknown, unknown.evidence, calibrator.get("rejection"))
-    tables.append(unknown_figures(unknown, of_unknown, relatives, settings))
-    rows, more = evaluate_rejection(test, p, unknown, of_unknown, calibrator.get("rejection"))
+    known = Judged.of(test, p, calibrator)
+    others = Judged.of(unknown, task.judging.calibrated(calibrator, unknown.logits), calibrator)
+    tables.append(known_figures(known, settings).assign(split="test", stage="calibrated"))
+    tables.append(unknown_figures(others, settings))
+    rows, more = evaluate_rejection(known, others, calibrator.get("rejection"), settings.left_out)
     tables.append(rows)
     curves |= more
     metrics = pd.concat(tables, ignore_index=True).assign(model=model, fold=fold)[METRIC_COLUMNS]

@@ -156,7 +156,7 @@ def _ranks(data: FigureData) -> Figure:
         return empty_figure("There are no figures at ranks.")
     return figures_ranks.ranks(
         report_ranks.ranks(data.comparison, [str(data.naming)], names),
-        report_ranks.unknowns(data.comparison, data.naming, names),
+        report_ranks.together(report_ranks.unknowns(data.metrics, data.naming, names)),
         report_ranks.mistakes(mistakes, data.naming, names),
         data.colors,
     )

@@ -38,7 +38,8 @@ class FoldData:
     ``train``, ``validation``, ``test``, ``unknown`` row numbers. A record of a class too rare to train is
     unknown only if no known record shares its group: else a model may have seen it under another name.
     ``held_out``, rows of classes that this fold does not train on purpose; ``kinds`` (unknown,) of ``UNKNOWN_KINDS``;
-    ``unused``, rows that a point of a learning curve leaves out of the training part.
+    ``unused``, rows that a point of a learning curve leaves out of the training part. ``left_out``, how many records of
+    each kind are unknown by their label and share a known record's group: they are not scored.
     """
 
     ids: np.ndarray
@@ -52,6 +53,7 @@ class FoldData:
     held_out: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
     kinds: np.ndarray | None = None
     unused: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
+    left_out: dict[str, int] = field(default_factory=dict)
 
     @property
     def known(self) -> np.ndarray:
@@ -112,17 +114,22 @@ def load_fold(records: str | Path, folds: str | Path, label_map: str | Path, fol
         )
     parts = {name: np.sort(rows[role == name]).astype(np.int64) for name in FOLD_ROLES}
     groups = table["group"].to_numpy(zero_copy_only=False).astype(np.int64)
-    unknown = np.flatnonzero(~known & ~np.isin(groups, groups[known]))
-    kinds = kinds_in_file(records)[unknown] if task.classes else None
-    return FoldData(ids=ids, labels=labels, classes=classes, groups=groups, unknown=unknown, kinds=kinds, **parts)
+    met = np.isin(groups, groups[known])
+    unknown, facts = np.flatnonzero(~known & ~met), {}
+    if task.classes:
+        kinds = kinds_in_file(records)
+        left, counts = np.unique(kinds[~known & met].astype(np.str_), return_counts=True)
+        facts = {"kinds": kinds[unknown], "left_out": dict(zip(left.tolist(), counts.tolist(), strict=True))}
+    return FoldData(ids=ids, labels=labels, classes=classes, groups=groups, unknown=unknown, **facts, **parts)
 
 
-def trained_and_held_out(data: FoldData) -> dict[str, Any]:
-    """Return of a fold, for a task of classes, how many records of each class (classes,) are ``trained``, and the class
-    ids of those ``held_out`` by id."""
+def facts_of_fold(data: FoldData) -> dict[str, Any]:
+    """Return of a fold, for a task of classes, what its scores do not say: how many records of each class (classes,)
+    are ``trained``, the class ids of those ``held_out`` by id, and how many unknown ones of each kind are
+    ``left_out``."""
     trained = np.bincount(data.labels[data.train], minlength=len(data.classes))
     held_out = dict(zip(data.ids[data.held_out].tolist(), data.labels[data.held_out].tolist(), strict=True))
-    return {"trained": trained, "held_out": held_out}
+    return {"trained": trained, "held_out": held_out, "left_out": data.left_out}
 
 
 def class_names(label_map: str | Path) -> list[str]:

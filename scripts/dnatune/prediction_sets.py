@@ -15,15 +15,14 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from dnatune import calibration
 from dnatune.metrics import tidy
-from dnatune.scores import Scores, row_blocks
+from dnatune.scores import row_blocks
 
 LOGGER = logging.getLogger("dnatune")
 
@@ -150,26 +149,22 @@ def thresholds(
 
 
 def fit(
-    method: str,
-    validation: Scores,
+    unseen: Iterable[tuple[np.ndarray, np.ndarray]],
+    labels: np.ndarray,
+    groups: np.ndarray,
     coverage: float,
-    seed: int,
-    folds: int,
-    then: calibration.Then | None = None,
     allow_empty: bool = False,
 ) -> Sets:
-    """Return the thresholds from validation scores, to be used with probabilities calibrated by ``method``, and by what
-    ``then`` gives (see ``calibration.held_out``).
+    """Return the thresholds from the ``labels`` and ``groups`` (n,) of validation records.
 
     The calibration is fitted on these very records, so the probabilities it gives them are better than those of new
-    ones, and thresholds from them would promise too much. Therefore each record is scored by a calibration fitted
-    without it and without its group, in ``folds`` parts.
+    ones, and thresholds from them would promise too much. Therefore ``unseen`` gives, part by part, rows and the
+    probabilities (rows, classes) of a calibration fitted without them and their groups (``calibration.held_out``).
     """
-    labels, scores = validation.label, np.zeros(len(validation.label))
-    parts = calibration.held_out(method, validation.logits, labels, seed, folds, validation.group, then)
-    for rows, p in parts:
+    scores = np.zeros(len(labels))
+    for rows, p in unseen:
         scores[rows] = label_scores(p, labels[rows])
-    return thresholds(scores, labels, validation.group, coverage, allow_empty)
+    return thresholds(scores, labels, groups, coverage, allow_empty)
 
 
 def members(sets: Sets, p: np.ndarray) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:

@@ -1,6 +1,6 @@
 """What ``predict`` says of ranks: a name and a probability at each, the deepest rank that is sure enough, QIIME's form.
 
-Takes calibrated probabilities of labels (n, labels) and what ``rank_calibration.fit`` gave.
+Takes an ``Answer`` (``final_answer``) and what ``rank_calibration.fit`` gave.
 """
 
 from __future__ import annotations
@@ -13,68 +13,35 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from dnatune.metrics import top_choices
-from dnatune.relatives import NONE, choices_at
-from dnatune.taxonomy import Taxonomy, prefixes
+from dnatune.final_answer import Answer
+from dnatune.taxonomy import prefixes
 
 LOGGER = logging.getLogger("dnatune")
 
 UNASSIGNED = "Unassigned"
 
 
-def rank_columns(fitted: Mapping[str, Any] | None, probabilities: np.ndarray, names: Sequence[str]) -> pd.DataFrame:
+def rank_columns(fitted: Mapping[str, Any] | None, answer: Answer, labels: Sequence[str]) -> pd.DataFrame:
     """Return each higher rank's ``<rank>`` and ``<rank>_probability``, then ``rank``, ``taxon``, ``taxon_probability``.
 
-    The last three are of the deepest rank whose most probable taxon reaches the threshold, empty where none does. The
-    threshold is at least 0.5, so the taxa above it are the most probable of their ranks too. No columns without ranks.
+    The last three are of the deepest rank at which a record gets a name (``final_answer``), empty where it gets none.
+    ``fitted`` is what ``rank_calibration.fit`` gave, ``labels`` (n,) the names of the most probable labels. No columns
+    without ranks.
     """
-    rows = pd.RangeIndex(len(probabilities))
+    rows = pd.RangeIndex(len(answer.depth))
     if not fitted:
         return pd.DataFrame(index=rows)
-    taxonomy = Taxonomy.from_json(fitted)
     columns: dict[str, Any] = {}
     deepest: dict[str, np.ndarray] = {name: np.full(len(rows), "", object) for name in ("rank", "taxon")}
     deepest["taxon_probability"] = np.full(len(rows), np.nan)
-    # From the highest rank down: the deepest that is sure enough is written last.
-    found = [top_choices(p) for p in taxonomy.roll_up(probabilities)]
-    for rank in range(len(found) - 1, -1, -1):
-        called = np.array(taxonomy.taxa[rank - 1] if rank else list(names), object)
-        best, top = found[rank]
-        taxon = np.array([name or "" for name in called[best]], object)
-        sure = top >= fitted["threshold"]
-        deepest["rank"][sure] = taxonomy.ranks[rank]
-        deepest["taxon"][sure], deepest["taxon_probability"][sure] = taxon[sure], top[sure]
+    for rank, (name, best, top) in enumerate(zip(fitted["ranks"], answer.taxa, answer.probabilities, strict=True)):
+        called = np.array(labels if not rank else [fitted["taxa"][rank - 1][taxon] or "" for taxon in best], object)
+        here = answer.depth == rank
+        deepest["rank"][here] = name
+        deepest["taxon"][here], deepest["taxon_probability"][here] = called[here], top[here]
         if rank:
-            columns = {taxonomy.ranks[rank]: taxon, f"{taxonomy.ranks[rank]}_probability": top, **columns}
+            columns |= {name: called, f"{name}_probability": top}
     return pd.DataFrame({**columns, **deepest}, index=rows)
-
-
-def without_label(
-    table: pd.DataFrame,
-    fitted: Mapping[str, Any],
-    probabilities: np.ndarray,
-    unknown: np.ndarray,
-    relatives: np.ndarray,
-) -> pd.DataFrame:
-    """Return what ``rank_columns`` gave, where records that are ``unknown`` (n,) bool are named above the labels only.
-
-    A species that was not learned may well be of a genus that was: its taxa are those of its closest relative
-    (``relatives`` (n,), see there), and the deepest that is sure enough is its name. ``probabilities`` (n, labels) as
-    for ``rank_columns``.
-    """
-    table, taxonomy, rows = table.copy(), Taxonomy.from_json(fitted), np.flatnonzero(relatives != NONE)
-    for rank, p in enumerate(taxonomy.roll_up(probabilities[rows])):
-        if rank:
-            best, top = choices_at(taxonomy, rank, p, relatives[rows])
-            called, name = taxonomy.taxa[rank - 1], taxonomy.ranks[rank]
-            table.iloc[rows, table.columns.get_loc(name)] = [called[taxon] or "" for taxon in best]
-            table.iloc[rows, table.columns.get_loc(f"{name}_probability")] = top
-    place = [table.columns.get_loc(name) for name in ("rank", "taxon", "taxon_probability")]
-    for row in np.flatnonzero(unknown):
-        line = table.iloc[row]
-        sure = [rank for rank in fitted["ranks"][1:] if line[f"{rank}_probability"] >= fitted["threshold"]]
-        table.iloc[row, place] = (sure[0], line[sure[0]], line[f"{sure[0]}_probability"]) if sure else ("", "", np.nan)
-    return table
 
 
 def qiime_table(named: pd.DataFrame, fitted: Mapping[str, Any]) -> pd.DataFrame:

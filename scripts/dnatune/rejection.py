@@ -58,9 +58,13 @@ def threshold(known: np.ndarray, false_alarm: float) -> float:
 
 
 def fit(
-    validation: Scores, p: np.ndarray, score: str, false_alarm: float, held_out: Named | None = None
+    validation: Scores, best: np.ndarray, score: str, false_alarm: float, held_out: Named | None = None
 ) -> dict[str, Any]:
-    """Choose a score and its threshold on ``validation`` records; ``p`` their calibrated probabilities (n, classes).
+    """Choose a score and its threshold on ``validation`` records.
+
+    ``best`` (n,) are the calibrated probabilities of their best guesses, by a calibration that was fitted without the
+    record (``calibration.held_out``): one fitted on it is surer of it than of new ones, and the threshold would be too
+    strict for them.
 
     ``score`` auto takes the one that best tells validation records from the ``held_out`` ones, whose rejection scores
     are given; without such, the first of ``SCORES`` that there is. The threshold is that of validation records alone.
@@ -70,21 +74,21 @@ def fit(
     species: measured on 107 annelids they chose the energy (AUROC 0.98 against them) where it did worst on species that
     were not trained (0.81; distances 0.97).
     """
-    known = rejection_scores(p, validation.evidence)
-    power = {name: auroc(known[name], held_out[name]) for name in known if len(p) and name in (held_out or {})}
+    known = rejection_scores(best[:, None], validation.evidence)
+    power = {name: auroc(known[name], held_out[name]) for name in known if len(best) and name in (held_out or {})}
     usual = next(iter(known), "probability")
     chosen = max(power, key=power.__getitem__, default=usual) if score == "auto" else score
     notes = []
     if chosen not in known:
         notes.append(f"this model has no score '{chosen}', so probability was used")
         chosen = "probability"
-    if 0 < len(p) < values_needed(1 - false_alarm):
+    if 0 < len(best) < values_needed(1 - false_alarm):
         notes.append(
-            f"{len(p)} validation records are too few for {false_alarm:.0%} false alarms "
+            f"{len(best)} validation records are too few for {false_alarm:.0%} false alarms "
             f"({values_needed(1 - false_alarm)} needed); the threshold is the highest of their scores"
         )
-    found: dict[str, Any] = {"score": chosen, "asked": score, "false_alarm": false_alarm, "records": len(p)}
-    found["thresholds"] = {name: threshold(known[name], false_alarm) for name in known} if len(p) else {}
+    found: dict[str, Any] = {"score": chosen, "asked": score, "false_alarm": false_alarm, "records": len(best)}
+    found["thresholds"] = {name: threshold(known[name], false_alarm) for name in known} if len(best) else {}
     found["power"] = power
     if notes:
         found["note"] = "; ".join(notes)

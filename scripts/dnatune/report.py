@@ -284,7 +284,9 @@ def render(run: Run, template: str | Path, css: str | Path, js: str | Path) -> s
 
 def _glossary(run: Run) -> dict[str, report_words.Metric]:
     """Return the words of the metrics that were measured, those of k names under one heading."""
-    measured = dict.fromkeys("top_k_accuracy" if name.startswith("top_") else name for name in run.metrics["metric"])
+    # What a metric at a rank (accuracy@genus) means, the metric says.
+    names = (name.partition("@")[0] for name in run.metrics["metric"])
+    measured = dict.fromkeys("top_k_accuracy" if name.startswith("top_") else name for name in names)
     words = {name: run.words(name) for name in measured}
     return {name: word for name, word in words.items() if word.meaning}
 

@@ -11,27 +11,33 @@ from collections.abc import Sequence
 import pandas as pd
 
 from dnatune.rank_metrics import NOWHERE, at
+from dnatune.unknown_kinds import kinds_and_all
 
-SHOWN = ("accuracy", "f1_macro", "log_loss", "ece", "named", "named_right")
-UNKNOWN = ("records", "accuracy", "named", "named_right")
+# What best guesses are worth, and what final answers are; then those of sequences never seen, of new taxa.
+GUESSED = ("accuracy", "f1_macro", "log_loss", "ece")
+ANSWERED = ("named", "named_right", "misclassified")
+NEW = ("novel", "overclassified")
+UNKNOWN = (*NEW, "records", "accuracy", *ANSWERED)
 
 
 def ranks(comparison: pd.DataFrame, models: Sequence[str], names: Sequence[str]) -> pd.DataFrame:
-    """Return model, rank and calibrated test figures, means over folds; ``names`` of ranks, low to high."""
-    mine = comparison[(comparison["split"] == "test") & (comparison["stage"] == "calibrated")]
+    """Return model, rank and calibrated test figures, means over folds; ``names`` of ranks, low to high.
+
+    ``novel`` and ``overclassified`` are those of unknown sequences: how many are of a taxon that was not trained, and
+    the share of these that is named all the same.
+    """
+    calibrated = comparison[comparison["stage"] == "calibrated"]
     # A log loss of 2e-16 is that of certainty as far as numbers go: 0.
-    means = mine.set_index(["model", "metric"])["mean"].round(12).to_dict()
-    rows = [
-        {"model": model, "rank": name, **{m: means.get((model, _metric(m, name, names)), math.nan) for m in SHOWN}}
-        for model in models
-        for name in names
-    ]
-    return pd.DataFrame(rows, columns=["model", "rank", *SHOWN])
-
-
-def _metric(metric: str, rank: str, names: Sequence[str]) -> str:
-    # What all names have is not said twice: at the label's own rank accuracy is called accuracy.
-    return metric if rank == names[0] and not metric.startswith("named") else at(metric, rank)
+    means = calibrated.set_index(["split", "model", "metric"])["mean"].round(12).to_dict()
+    rows = []
+    for model in models:
+        for name in names:
+            # What all names have is not said twice: at the label's own rank accuracy is called accuracy.
+            wanted = {m: ("test", m if name == names[0] else at(m, name)) for m in GUESSED}
+            wanted |= {m: ("test", at(m, name)) for m in ANSWERED} | {m: ("unknown", at(m, name)) for m in NEW}
+            values = {m: means.get((split, model, metric), math.nan) for m, (split, metric) in wanted.items()}
+            rows.append({"model": model, "rank": name, **values})
+    return pd.DataFrame(rows, columns=["model", "rank", *GUESSED, *ANSWERED, *NEW])
 
 
 def mistakes(table: pd.DataFrame, model: str | None, names: Sequence[str]) -> pd.DataFrame:
@@ -56,10 +62,25 @@ def mistakes(table: pd.DataFrame, model: str | None, names: Sequence[str]) -> pd
     return found[columns]
 
 
-def unknowns(comparison: pd.DataFrame, model: str | None, names: Sequence[str]) -> pd.DataFrame:
-    """Return rank, records, accuracy, named, named_right of sequences whose label was not trained: means over folds."""
-    mine = comparison[(comparison["model"] == model) & (comparison["split"] == "unknown")]
-    means = mine.set_index("metric")["mean"].to_dict()
-    rows = [{"rank": name, **{m: means.get(at(m, name), math.nan) for m in UNKNOWN}} for name in names]
-    table = pd.DataFrame(rows, columns=["rank", *UNKNOWN])
-    return table[table["records"] > 0].reset_index(drop=True)
+def unknowns(metrics: pd.DataFrame, model: str | None, names: Sequence[str]) -> pd.DataFrame:
+    """Return kind, rank and the figures ``UNKNOWN`` of sequences whose label was not trained: means over folds.
+
+    ``metrics`` are the rows of metrics.tsv. Where there is one kind of them only, ``all`` is left out. Ranks at which
+    nothing is stated are too.
+    """
+    mine = metrics[(metrics["model"] == model) & (metrics["split"] == "unknown")]
+    means = mine.groupby(["class", "metric"])["value"].mean().to_dict()
+    kinds = kinds_and_all(kind for kind, metric in means if metric == at("novel", names[0]))
+    kinds = kinds if len(kinds) > 2 else kinds[:1]
+    rows = [
+        {"kind": kind, "rank": name, **{m: means.get((kind, at(m, name)), math.nan) for m in UNKNOWN}}
+        for kind in kinds
+        for name in names
+    ]
+    table = pd.DataFrame(rows, columns=["kind", "rank", *UNKNOWN])
+    return table[(table["records"] > 0) | (table["novel"] > 0)].reset_index(drop=True)
+
+
+def together(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of ``unknowns`` for all kinds together."""
+    return table[table["kind"] == table["kind"].iloc[-1]].reset_index(drop=True) if len(table) else table

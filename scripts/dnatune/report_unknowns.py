@@ -48,8 +48,11 @@ def section(run: Run) -> dict[str, Any]:
     found["best"] = best
     kept = 1 - means["test", "rejected", "all", best]
     everything = _kind(means, "all", best)
-    values = (everything["auroc"], everything["rejected"], everything["records"])
-    found["sentences"].append(words.result_sentence(best, kept, *values))
+    values = (everything["auroc"], everything["rejected"], everything["records"], everything["overclassified"])
+    found["sentences"].append(words.result_sentence(best, kept, *values, *run.rank_names[:1]))
+    kinds = {kind: _kind(means, kind, best) for kind in _kinds(means) if kind != "all"}
+    left = {kind: figures for kind, figures in kinds.items() if figures["left_out"] > 0}
+    found["left_out"] = [words.left_out_sentence(kind, best, figures) for kind, figures in left.items()]
     found["kinds"] = [words.KINDS[kind] for kind in _kinds(means)]
     for score in SCORES:
         if ("unknown", f"auroc_{score}", "all", best) in means:
@@ -81,5 +84,6 @@ def _kinds(means: dict[tuple[str, str, str, str], float]) -> list[str]:
 
 
 def _kind(means: dict[tuple[str, str, str, str], float], kind: str, model: str) -> dict[str, Any]:
-    names = ("records", "auroc", "rejected", "overclassified")
+    names = ("records", "auroc", "rejected", "rejected_at_95", "overclassified")
+    names += ("left_out", "rejected_of_all", "rejected_at_95_of_all")
     return {name: means.get(("unknown", name, kind, model), NOTHING) for name in names}

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
@@ -132,6 +132,9 @@ def metric(name: str) -> Metric:
     if name.startswith("top_") and name.endswith("_accuracy"):
         k = name.removeprefix("top_").removesuffix("_accuracy")
         return Metric(f"Top-{k} accuracy", f"Share of test sequences whose right name is among the {k} most probable.")
+    base, _, rank = name.partition("@")
+    if rank and base in METRICS:
+        return replace(METRICS[base], name=f"{METRICS[base].name}, {rank}")
     return METRICS.get(name, Metric(name.replace("_", " "), ""))
 
 
@@ -201,10 +204,7 @@ def data_sentence(summary: Mapping[str, Any], classes: int) -> Sentence:
     read = int(summary.get("sequences_read") or known)
     text = f"The model learned from and was tested on {counted(known, 'sequence')} of "
     text += f"{counted(classes, 'class', 'classes')} (of {read:,} sequences read)."
-    unknown = int(summary.get("records_known_unknown") or 0)
-    if unknown:
-        verb = "belongs" if unknown == 1 else "belong"
-        text += f" {counted(unknown, 'sequence')} {verb} to classes too rare to train on and took no part."
+    text += report_words_unknowns.set_aside(summary)
     conflicts = summary.get("conflicts") or {}
     if int(conflicts.get("sequences") or 0):
         many = int(conflicts["sequences"])

@@ -61,20 +61,50 @@ def metrics(metric: Callable[..., Any]) -> dict[str, Any]:
             "Sequences with a rejection score above the threshold. Of unknown ones more is better; of known ones these "
             "are the false alarms.",
         ),
+        "rejected_at_95": metric(
+            "Share rejected, 95 % of known kept",
+            "Unknown sequences that would be rejected if the line were drawn so that 95 % of the known test sequences "
+            "are kept; 1 minus this is the false-negative rate, the share that slips through. The same point for all "
+            "models, to compare them by. Such a line is known in hindsight only: the thresholds that are used come "
+            "from validation.",
+        ),
+        "left_out": metric(
+            "Left out",
+            "Sequences that are unknown by their label, but identical to, or in one cluster with, a known one. They "
+            "are not scored.",
+        ),
+        "rejected_of_all": metric(
+            "Share rejected of all", "Share rejected, where the unknown sequences left out are counted as accepted."
+        ),
+        "rejected_at_95_of_all": metric(
+            "Share rejected of all, 95 % of known kept",
+            "The same, if the line were drawn so that 95 % of the known test sequences are kept.",
+        ),
         "overclassified": metric(
             "Over-classification",
-            "Share of unknown sequences that get a name all the same (Murali et al. 2018).",
+            "Share of unknown sequences that get a name all the same (Murali et al. 2018). At a rank, such as "
+            "overclassified@genus: of those whose genus was not trained, the share that gets the name of one.",
             False,
         ),
         "misclassified": metric(
             "Misclassification",
-            "Share of known sequences that get a name, and a wrong one (Murali et al. 2018).",
+            "Share of known sequences that get a name, and a wrong one (Murali et al. 2018). At a rank: of the "
+            "sequences whose genus, family, ... was trained.",
             False,
         ),
         "underclassified": metric(
-            "Under-classification", "Share of known sequences that would be named rightly and are rejected.", False
+            "Under-classification",
+            "Share of known sequences whose best guess is right and that get no name: rejected, or not sure enough.",
+            False,
         ),
         "accuracy_named": metric("Accuracy of the named", "Share of right names among known sequences that get one."),
+        "novel": metric("New at a rank", "Sequences whose genus, family, ... is stated and was not trained."),
+        "named": metric(
+            "Named at a rank",
+            "Share of sequences whose final answer has a name at the rank or a deeper one: sure enough, and at the "
+            "labels' own rank not rejected.",
+        ),
+        "named_right": metric("Of these rightly", "Share of these names that are right."),
     }
     for score, words in SCORES.items():
         named[f"auroc_{score}"] = metric(f"AUROC by {words.name}", f"The same, by {words.looked}.")
@@ -106,20 +136,68 @@ def threshold_sentences(fitted: Mapping[str, Any], folds: int) -> list[str]:
     return [text]
 
 
-def result_sentence(model: str, kept: float, auroc: float, rejected: float, records: float) -> str:
-    """Say how well unknown sequences were found out."""
+def result_sentence(
+    model: str, kept: float, auroc: float, rejected: float, records: float, named: float, label: str = ""
+) -> str:
+    """Say how well unknown sequences were found out.
+
+    ``named`` is the share of them that gets a name all the same: without ranks all that are not rejected, with ranks
+    those that are sure enough of a ``label`` (species) besides.
+    """
     text = f"{model} kept {_percent(kept)} of the known test sequences"
     if not math.isfinite(auroc):
         return text + ". There are no unknown sequences to try it on, so how many it would find out is not known."
-    text += (
-        f" and rejected {_percent(rejected)} of {records:,.0f} unknown ones; {_percent(1 - rejected)} of them got a "
-    )
-    text += f"wrong name all the same. AUROC {auroc:.3f}: "
+    text += f" and rejected {_percent(rejected)} of {records:,.0f} unknown ones; {_percent(named)} of them got a wrong "
+    text += f"{label + ' ' if label else ''}name all the same. AUROC {auroc:.3f}: "
     if auroc >= 0.95:
         return text + "unknown and known are told apart well, though not perfectly."
     if auroc >= 0.8:
         return text + "unknown and known overlap; a name that was kept is no proof that the species is a known one."
     return text + "unknown and known are hardly told apart; do not rely on the rejection here."
+
+
+def set_aside(summary: Mapping[str, Any]) -> str:
+    """Return a sentence on the records that were kept and not trained, empty where there are none; ``summary`` is
+    that of the records."""
+    rare, flagged = (int(summary.get(key) or 0) for key in ("records_known_unknown", "records_flagged"))
+    given = " or without a training sequence in the given split" if summary.get("split") else ""
+    parts = []
+    if rare:
+        parts.append(
+            f"{_sequences(rare)} {'belongs' if rare == 1 else 'belong'} to classes too rare to train on{given}"
+        )
+    if flagged:
+        parts.append(f"{_sequences(flagged)} {'is' if flagged == 1 else 'are'} marked unknown in the label table")
+    if not parts:
+        return ""
+    them = "it" if rare + flagged == 1 else "them"
+    text = (
+        f" {' and '.join(parts)}: nothing was trained on {them}; “Unknown species” is measured with {them}, copies of "
+    )
+    return text + "known ones aside."
+
+
+def _sequences(count: int) -> str:
+    return f"{count:,} sequence{'' if count == 1 else 's'}"
+
+
+def left_out_sentence(kind: str, model: str, figures: Mapping[str, float]) -> str:
+    """Say how many unknown sequences of a kind were left out, and what the rejection would be with them.
+
+    ``figures``: records, left_out, rejected, rejected_of_all, rejected_at_95, rejected_at_95_of_all.
+    """
+    count = figures["left_out"]
+    text = f"{count:,.0f} more {KINDS[kind] if kind != 'all' else 'unknown'} {'is' if round(count) == 1 else 'are'} "
+    text += "identical to, or in one cluster with, a known sequence and "
+    text += f"{'was' if round(count) == 1 else 'were'} not scored."
+    if not math.isfinite(figures["rejected"]):
+        return text
+    text += f" Counted as accepted, {model} rejects {figures['rejected_of_all']:.3f} of them all in place of "
+    text += f"{figures['rejected']:.3f}"
+    if math.isfinite(figures["rejected_at_95"]):
+        text += f", and at 95 % of known kept {figures['rejected_at_95_of_all']:.3f} in place of "
+        text += f"{figures['rejected_at_95']:.3f}"
+    return text + "."
 
 
 LIMITS = (

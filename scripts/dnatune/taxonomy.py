@@ -202,6 +202,10 @@ class Taxonomy:
             found.append(parent[found[-1]])
         return found
 
+    def has_name(self, rank: int) -> np.ndarray:
+        """Return which taxa of a rank (taxa,) bool have a name; labels all have."""
+        return np.array([rank == 0 or name is not None for name in self.taxa[max(rank - 1, 0)]])
+
     def members(self, rank: int) -> tuple[np.ndarray, np.ndarray]:
         """Return the taxa of ``rank`` in the order of their parents, and where each parent's begin in it."""
         parent = self.parents[rank]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,13 @@ if TYPE_CHECKING:
 # on purpose; or the label table says that the record's species is not among the labels.
 RARE, NOT_IN_TRAIN, HELD_OUT, FLAGGED = "rare", "not_in_train", "held_out", "flagged"
 UNKNOWN_KINDS = (RARE, NOT_IN_TRAIN, HELD_OUT, FLAGGED)
+
+
+def kinds_and_all(kinds: Iterable[str]) -> list[str]:
+    """Return those of ``UNKNOWN_KINDS`` that are among ``kinds``, in their order, then ``all``; nothing for none."""
+    given = set(kinds)
+    there = [kind for kind in UNKNOWN_KINDS if kind in given]
+    return [*there, "all"] if given else []
 
 
 def kinds_in_file(records_path: str | Path) -> np.ndarray:

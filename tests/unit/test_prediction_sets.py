@@ -15,7 +15,6 @@ from dnatune.evaluation import evaluate_fold
 from dnatune.files import read_json, write_json
 from dnatune.prediction_sets import (
     columns,
-    fit,
     groups_for_own,
     groups_needed,
     judge,
@@ -33,6 +32,13 @@ def drawn(rng, n, classes, spread=1.7, factor=3.0):
     logits = rng.normal(0, spread, (n, classes))
     label = (rng.random((n, 1)) > softmax(logits, axis=1).cumsum(axis=1)).sum(axis=1).clip(max=classes - 1)
     return (logits * factor).astype(np.float32), label
+
+
+def fit(method, validation, coverage, seed, folds, then=None, allow_empty=False):
+    """Fit sets as the evaluation does, on probabilities that were calibrated without the record."""
+    labels, groups = validation.label, validation.group
+    unseen = calibration.held_out(method, validation.logits, labels, seed, folds, groups, then)
+    return prediction_sets.fit(unseen, labels, groups, coverage, allow_empty)
 
 
 def scores_of(logits, label, group=None, role="validation"):

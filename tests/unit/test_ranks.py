@@ -15,6 +15,7 @@ from dnatune import rank_calibration
 from dnatune.calibration import METHODS
 from dnatune.comparison import compare
 from dnatune.evaluation import evaluate_fold
+from dnatune.final_answer import final_answer
 from dnatune.rank_metrics import mistakes
 from dnatune.rank_predictions import qiime_table, rank_columns
 from dnatune.scores import Scores
@@ -155,12 +156,11 @@ def fold(seed=0, unknown=5):
     )  # fmt: skip
 
 
-def by_hand(p, truth, rank_of, threshold):
+def by_hand(p, truth, rank_of):
     """Return the figures of one rank from scikit-learn, for probabilities summed by hand."""
     classes = rank_of.max() + 1
     q = np.stack([p[:, rank_of == k].sum(axis=1) for k in range(classes)], axis=1)
-    truth, guess, top = rank_of[truth], q.argmax(axis=1), q.max(axis=1)
-    named = top >= threshold
+    truth, guess = rank_of[truth], q.argmax(axis=1)
     present = np.unique(truth)
     area = [sklearn_metrics.average_precision_score(truth == k, q[:, k]) for k in present]
     return {
@@ -170,9 +170,16 @@ def by_hand(p, truth, rank_of, threshold):
         "log_loss": sklearn_metrics.log_loss(truth, q, labels=range(classes)),
         "brier": ((q - np.eye(classes)[truth]) ** 2).sum(axis=1).mean(),
         "pr_auc_macro": np.mean(area),
-        "named": named.mean(),
-        "named_right": (guess == truth)[named].mean(),
     }
+
+
+def named_by_hand(p, truth, rank_of, threshold, rejected):
+    """Return the figures of names of one rank: where the summed probability reaches the threshold, and no species for
+    what is rejected."""
+    q = np.stack([p[:, rank_of == k].sum(axis=1) for k in range(rank_of.max() + 1)], axis=1)
+    named, right = (q.max(axis=1) >= threshold) & ~rejected, q.argmax(axis=1) == rank_of[truth]
+    values = {"named": named.mean(), "named_right": right[named].mean(), "misclassified": (named & ~right).mean()}
+    return {**values, "novel": 0}
 
 
 @pytest.mark.parametrize("method", ["none", "temperature", "isotonic"])
@@ -188,10 +195,17 @@ def test_metrics_at_ranks_agree_with_scikit_learn_on_sums(method):
     for split, stage, p in (("test", "raw", raw), ("test", "calibrated", calibrated), ("validation", "raw", raw)):
         rows = scores.role == split
         for rank, rank_of in (("genus", GENUS), ("family", FAMILY)):
-            for metric, value in by_hand(p[rows], scores.label[rows], rank_of, 0.7).items():
+            for metric, value in by_hand(p[rows], scores.label[rows], rank_of).items():
                 assert table[split, stage, f"{metric}@{rank}"] == pytest.approx(value, abs=1e-6), (stage, metric, rank)
-        named = p[rows].max(axis=1) >= 0.7
-        assert table[split, stage, "named@species"] == pytest.approx(named.mean())
+    p, truth = calibrated[scores.role == "test"], scores.label[scores.role == "test"]
+    rejected = 1 - p.max(axis=1) > found.calibrator["rejection"]["thresholds"]["probability"]
+    for rank, rank_of in zip(RANKS, (np.arange(6), GENUS, FAMILY), strict=True):
+        wanted = named_by_hand(p, truth, rank_of, 0.7, rejected & (rank == "species"))
+        for metric, value in wanted.items():
+            assert table["test", "calibrated", f"{metric}@{rank}"] == pytest.approx(value), (metric, rank)
+    # Nothing is rejected before calibration: names there are nobody's answer.
+    raw = found.metrics[found.metrics["stage"] == "raw"]["metric"]
+    assert not raw.str.contains("named|classified|novel").any()
     # Nothing falls on the way up, so the share of named records does not either.
     shares = [table["test", "calibrated", f"named@{rank}"] for rank in RANKS]
     assert shares == sorted(shares)
@@ -244,9 +258,11 @@ def test_unknown_records_are_asked_for_the_genus_that_is_known():
     at_ranks = (found["split"] == "unknown") & found["metric"].str.contains("@")
     table = found[at_ranks].set_index("metric")["value"].to_dict()
     assert table == pytest.approx({
-        "records@species": 4, "named@species": 0.5,  # u2 and u4 get a species, which cannot be right
+        "novel@species": 4, "overclassified@species": 0.5,  # u2 and u4 get a species, which cannot be right
         "records@genus": 2, "accuracy@genus": 0.5, "named@genus": 1, "named_right@genus": 0.5,  # genus A: u1, u2
+        "misclassified@genus": 0.5, "novel@genus": 2, "overclassified@genus": 0.5,  # genera D (not named) and E (C)
         "records@family": 3, "accuracy@family": 1, "named@family": 1, "named_right@family": 1,
+        "misclassified@family": 0, "novel@family": 1, "overclassified@family": 1,  # family H, named G
     })  # fmt: skip
 
 
@@ -306,7 +322,7 @@ def test_what_is_not_known_is_named_above_the_species_only():
 
 
 def test_no_rank_columns_without_ranks():
-    assert rank_columns(None, np.ones((2, 1)), ["a"]).shape == (2, 0)
+    assert rank_columns(None, final_answer({}, np.ones((2, 1)), None), ["a", "a"]).shape == (2, 0)
 
 
 def read_qiime(path):

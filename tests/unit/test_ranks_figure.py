@@ -14,19 +14,26 @@ NAMES = ["species", "genus", "family"]
 def comparison(unknown=True):
     test = {"named@species": 0.8, "named_right@species": 0.95, "named@genus": 0.9, "named_right@genus": 1.0,
             "named@family": 1.0, "named_right@family": 0.9}  # fmt: skip
-    seen = {"records@species": 5, "named@species": 0.4, "records@genus": 3, "named@genus": 0.5,
-            "named_right@genus": 0.5, "records@family": 0}  # fmt: skip
-    rows = [("m", "test", "calibrated", metric, value) for metric, value in test.items()]
-    rows += [("m", "unknown", "calibrated", metric, value) for metric, value in seen.items() if unknown]
-    return pd.DataFrame(rows, columns=["model", "split", "stage", "metric", "mean"])
+    seen = {"novel@species": 5, "overclassified@species": 0.4, "novel@genus": 2, "overclassified@genus": 0.5,
+            "records@genus": 3, "named@genus": 0.5, "named_right@genus": 0.5, "misclassified@genus": 0.25,
+            "novel@family": 0, "records@family": 0}  # fmt: skip
+    rows = [("m", "test", "calibrated", metric, "all", value) for metric, value in test.items()]
+    rows += [
+        ("m", "unknown", "calibrated", metric, kind, value)
+        for kind in ("rare", "all")
+        for metric, value in seen.items()
+        if unknown
+    ]
+    table = pd.DataFrame(rows, columns=["model", "split", "stage", "metric", "class", "value"])
+    return table.assign(mean=table["value"])
 
 
 def drawn(counts, unknown=True):
     table = pd.DataFrame({"model": "m", "rank": [*NAMES, "none"], "count": counts, "tested": sum(counts)})
     given = comparison(unknown)
     return ranks(
-        report_ranks.ranks(given, ["m"], NAMES),
-        report_ranks.unknowns(given, "m", NAMES),
+        report_ranks.ranks(given[given["class"] == "all"], ["m"], NAMES),
+        report_ranks.together(report_ranks.unknowns(given, "m", NAMES)),
         report_ranks.mistakes(table, "m", NAMES),
     )
 
@@ -38,12 +45,12 @@ def widths(axes):
 def test_bars_are_the_shares_and_counts():
     upper, lower = drawn([90, 6, 0, 4]).axes
     right, wrong, nameless = widths(upper)
-    # Species, genus, family; then the species and the genus of sequences never seen: their species is never right.
-    np.testing.assert_allclose(right, [0.76, 0.9, 0.9, 0, 0.25])
-    np.testing.assert_allclose(wrong, [0.04, 0, 0.1, 0.4, 0.25])
-    np.testing.assert_allclose(nameless, [0.2, 0.1, 0, 0.6, 0.5], atol=1e-12)
+    # Species, genus, family; then sequences never seen: no name of a species or genus that is new can be right.
+    np.testing.assert_allclose(right, [0.76, 0.9, 0.9, 0, 0, 0.25])
+    np.testing.assert_allclose(wrong, [0.04, 0, 0.1, 0.4, 0.5, 0.25])
+    np.testing.assert_allclose(nameless, [0.2, 0.1, 0, 0.6, 0.5, 0.5], atol=1e-12)
     assert [text.get_text() for text in upper.get_yticklabels()] == [
-        "species", "genus", "family", "never seen: species", "never seen: genus",
+        "species", "genus", "family", "never seen: new species", "never seen: new genus", "never seen: known genus",
     ]  # fmt: skip
     assert widths(lower) == [[6, 4]]
     assert lower.get_yticklabels()[1].get_text() == "wrong at every rank, family included"

@@ -14,6 +14,7 @@ from sklearn.metrics import roc_auc_score
 
 from dnatune import rejection
 from dnatune.evaluation import evaluate_fold
+from dnatune.final_answer import Judged
 from dnatune.rejection_figures import accuracy_of_named, evaluate_rejection
 from dnatune.scores import Scores
 from dnatune.tasks import task
@@ -63,9 +64,9 @@ def test_the_threshold_is_the_conformal_rank():
 
 
 def judged(scores, calibrator):
-    test, unknown = scores.part("test"), scores.part("unknown")
-    p, other = (TASK.judging.calibrated(calibrator, part.logits) for part in (test, unknown))
-    return evaluate_rejection(test, p, unknown, other, calibrator["rejection"])
+    parts = [scores.part(role) for role in ("test", "unknown")]
+    said = [Judged.of(part, TASK.judging.calibrated(calibrator, part.logits), calibrator) for part in parts]
+    return evaluate_rejection(*said, calibrator["rejection"])
 
 
 @pytest.mark.parametrize("score", rejection.SCORES)
@@ -106,7 +107,7 @@ def test_figures_of_a_fold_against_plain_arithmetic():
         assert value(rows, "unknown", "records", group) == len(score)
         assert value(rows, "unknown", "auroc", group) == pytest.approx(roc_auc_score(truth, np.r_[known, score]))
         assert value(rows, "unknown", "rejected", group) == np.mean(score > limit)
-        assert value(rows, "unknown", "overclassified", group) == 1 - np.mean(score > limit)
+        assert value(rows, "unknown", "overclassified", group) == np.mean(score <= limit)
         top = 1 - softmax(mine.astype(float), axis=1).max(axis=1)
         of_known = 1 - softmax(test.logits.astype(float), axis=1).max(axis=1)
         expected = roc_auc_score(truth, np.r_[of_known, top])

@@ -12,7 +12,7 @@ from dnatune import config
 from dnatune.audit import audit_folds
 from dnatune.errors import UserError
 from dnatune.files import read_json, write_json
-from dnatune.fold_data import load_fold
+from dnatune.fold_data import facts_of_fold, load_fold
 from dnatune.folds import HELD_OUT, TEST, TRAIN, VALIDATION, fold_roles, held_out_classes, split_folds, split_roles
 from dnatune.labels import map_labels
 from dnatune.records import Settings, read_records
@@ -115,6 +115,7 @@ def test_flagged_records_are_scored_but_never_trained(written):
     for number in range(4):
         fold = load_fold(folder / "records.parquet", folder / "f.tsv", folder / "map.json", number, TASK)
         assert set(fold.ids[fold.unknown]) == {"f0", "f2", "one"}  # f1 is known under another name
+        assert fold.left_out == facts_of_fold(fold)["left_out"] == {"flagged": 1}
         kinds = dict(zip(fold.ids[fold.scored], fold.scored_kinds, strict=True))
         assert (kinds["f0"], kinds["f2"], kinds["one"]) == ("flagged", "flagged", "rare")
         assert len(fold.held_out) == 8 and set(fold.scored_kinds[-8:]) == {"held_out"}

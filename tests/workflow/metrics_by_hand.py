@@ -68,10 +68,22 @@ def at_genus(truth: np.ndarray, p: np.ndarray, genera: list[str]) -> dict[tuple[
     number = np.array([distinct.index(genus) for genus in genera])
     summed = np.stack([p[:, number == k].sum(axis=1) for k in range(len(distinct))], axis=1)
     averages = by_scikit_learn(number[truth], summed, [])
-    result = {(f"{metric}@genus", of): value for (metric, of), value in averages.items()}
-    for rank, q, label in (("species", p, truth), ("genus", summed, number[truth])):
-        named = q.max(axis=1) >= 0.8
-        right = (q.argmax(axis=1) == label)[named]
+    return {(f"{metric}@genus", of): value for (metric, of), value in averages.items()}
+
+
+def named_at_ranks(
+    truth: np.ndarray, p: np.ndarray, genera: list[str], rejected: np.ndarray
+) -> dict[tuple[str, str], float]:
+    """Return the figures of final answers at both ranks: no species for what is ``rejected`` (n,), its genus all the
+    same where that is sure. Every species is trained."""
+    distinct = list(dict.fromkeys(genera))
+    number = np.array([distinct.index(genus) for genus in genera])
+    summed = np.stack([p[:, number == k].sum(axis=1) for k in range(len(distinct))], axis=1)
+    result = {}
+    for rank, q, label, allowed in (("species", p, truth, ~rejected), ("genus", summed, number[truth], True)):
+        named, right = (q.max(axis=1) >= 0.8) & allowed, q.argmax(axis=1) == label
         result[f"named@{rank}", "all"] = float(named.mean())
-        result[f"named_right@{rank}", "all"] = float(right.mean()) if named.any() else np.nan
+        result[f"named_right@{rank}", "all"] = float(right[named].mean()) if named.any() else np.nan
+        result[f"misclassified@{rank}", "all"] = float((named & ~right).mean())
+        result[f"novel@{rank}", "all"] = 0.0
     return result

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 import pytest
 from scipy.special import softmax
 
-from metrics_by_hand import at_genus, by_scikit_learn, by_steps
+from metrics_by_hand import at_genus, by_scikit_learn, by_steps, named_at_ranks
 from workflow_runs import (
     RARE,
     SPECIES,
@@ -168,12 +168,26 @@ def test_metrics_agree_with_scikit_learn(finished, folder):
             p = probabilities[stage][rows]
             wanted = by_scikit_learn(given["label"][rows], p, names if split == "test" else [])
             wanted |= at_genus(given["label"][rows], p, genera)
-            of_names = ~mine["metric"].str.contains("rejected|classified|_named")  # these depend on a threshold
+            if stage == "calibrated":
+                seen = given["evidence"][rows] if "evidence" in given else None
+                rejected = is_rejected(p, seen, calibration["rejection"])
+                wanted |= named_at_ranks(given["label"][rows], p, genera, rejected)
+            # Those without a rank are checked in the unit tests.
+            of_names = ~mine["metric"].str.contains("rejected|classified$|_named")
             found = mine[(mine["split"] == split) & (mine["stage"] == stage) & of_names]
             found = found.set_index(["metric", "class"])["value"]
             assert set(found.index) == set(wanted)
             for key, value in wanted.items():
                 assert found[key] == pytest.approx(value, abs=1e-4, nan_ok=True), (fold, split, stage, key)
+
+
+def is_rejected(p, evidence, fitted):
+    """Return which records have a rejection score above the threshold, by the columns of the evidence, if there is."""
+    scores = {"probability": 1 - p.max(axis=1)}
+    if evidence is not None:
+        energy, distance, nearest, _ = evidence.T.astype(float)
+        scores |= {"energy": -energy, "distance": distance, "nearest": nearest}
+    return scores[fitted["score"]] > fitted["thresholds"][fitted["score"]]
 
 
 def test_mistakes_and_unknown_records_are_told_by_rank(finished):
@@ -188,7 +202,8 @@ def test_mistakes_and_unknown_records_are_told_by_rank(finished):
     # The genus of the rare species is not among those of the trained ones.
     rows = table(where / "metrics.tsv", dtype={"class": str}).query("split == 'unknown'")
     unknown = rows[rows["class"] == "all"].set_index("metric")["value"]
-    assert unknown["records@species"] == 1 and unknown["records@genus"] == 0
+    assert unknown["novel@species"] == unknown["novel@genus"] == 1 and unknown["records@genus"] == 0
+    assert {unknown["overclassified@species"], unknown["overclassified@genus"]} <= {0, 1}
     taxonomy = json.loads((finished.results / "labels/label_map.json").read_text())["taxonomy"]
     assert taxonomy["unknown"] == {"RARE": RARE}
     assert taxonomy["lineages"] == {name: [name.split()[0]] for name in (*names, RARE)}

@@ -53,7 +53,8 @@ class EvaluationSettings:
     the ``taxonomy`` above the labels, and the ``rank_threshold`` that the probability of a taxon has to reach;
     ``set_coverage`` of sets of names, whether to ``allow_empty_sets``, and ``trained``, the fold's training records of
     each class (classes,) or None;
-    ``held_out``, the class ids of records that this fold does not train on purpose, by id;
+    ``held_out``, the class ids of records that this fold does not train on purpose, by id; ``left_out``, how many
+    unknown records of each kind are not scored, being the same as known ones;
     the ``rejection`` score of unknown sequences and the share of ``false_alarm`` it may give."""
 
     calibration: str = "auto"
@@ -67,6 +68,7 @@ class EvaluationSettings:
     allow_empty_sets: bool = False
     trained: np.ndarray | None = None
     held_out: Mapping[str, int] = field(default_factory=dict)
+    left_out: Mapping[str, int] = field(default_factory=dict)
     rejection: str = "auto"
     false_alarm: float = 0.05
 

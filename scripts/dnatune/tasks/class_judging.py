@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -11,8 +11,8 @@ import pandas as pd
 
 from dnatune import calibration, prediction_sets, rank_calibration, rejection
 from dnatune.evaluation import Evaluation, evaluate_fold
-from dnatune.rank_predictions import qiime_table, rank_columns, without_label
-from dnatune.relatives import relatives_of_rejected
+from dnatune.final_answer import final_answer
+from dnatune.rank_predictions import qiime_table, rank_columns
 from dnatune.scores import Scores
 from dnatune.tasks.base import EvaluationSettings, Judging
 
@@ -55,29 +55,34 @@ class ClassJudging(Judging):
             def then(p: np.ndarray, labels: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
                 return partial(rank_calibration.apply, steps(p, labels))
 
+        # Thresholds come from probabilities by a calibration that was fitted without the record: on its own records it
+        # is surer than on new ones, and would promise too much.
+        best = np.zeros(len(validation.label))
+
+        def unseen() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+            given = (validation.logits, validation.label, settings.seed, settings.cv_folds, validation.group, then)
+            for rows, p in calibration.held_out(calibrator["method"], *given):
+                best[rows] = p.max(axis=1)
+                yield rows, p
+
         calibrator["sets"] = prediction_sets.fit(
-            calibrator["method"],
-            validation,
-            settings.set_coverage,
-            settings.seed,
-            settings.cv_folds,
-            then,
-            settings.allow_empty_sets,
+            unseen(), validation.label, validation.group, settings.set_coverage, settings.allow_empty_sets
         )
-        calibrator["rejection"] = self._rejection(calibrator, validation, settings, held_out)
+        calibrator["rejection"] = self._rejection(calibrator, validation, best, settings, held_out)
         return calibrator
 
     def _rejection(
         self,
         calibrator: dict[str, Any],
         validation: Scores,
+        best: np.ndarray,
         settings: EvaluationSettings,
         held_out: Scores | None,
     ) -> dict[str, Any]:
-        p, strange = self.calibrated(calibrator, validation.logits), None
+        strange = None
         if held_out is not None and len(held_out.id):
             strange = rejection.rejection_scores(self.calibrated(calibrator, held_out.logits), held_out.evidence)
-        return rejection.fit(validation, p, settings.rejection, settings.false_alarm, strange)
+        return rejection.fit(validation, best, settings.rejection, settings.false_alarm, strange)
 
     def calibrated(self, calibrator: dict[str, Any], scores: np.ndarray) -> np.ndarray:
         """Return probabilities (n, classes)."""
@@ -91,9 +96,8 @@ class ClassJudging(Judging):
         taxa of its closest relative."""
         said = rejection.columns(predicted, evidence, calibrator.get("rejection"))
         if "known" in said and "ranks" in calibrator:
-            unknown = (said["known"] == "no").to_numpy()
-            relatives = relatives_of_rejected(predicted, evidence, calibrator["rejection"])
-            table = without_label(table, calibrator["ranks"], predicted, unknown, relatives)
+            answer = final_answer(calibrator, predicted, evidence)
+            table = table.assign(**rank_columns(calibrator["ranks"], answer, table["label"].tolist()))
         return table.join(said)
 
     def predictions(
@@ -113,7 +117,10 @@ class ClassJudging(Judging):
         )
         if "sets" in calibrator:  # a model saved by an earlier version has none
             table = table.assign(**prediction_sets.columns(calibrator["sets"], predicted, names))
-        return table.join(rank_columns(calibrator.get("ranks"), predicted, names))
+        # What the evidence says against a name comes after (``with_evidence``).
+        ranks = calibrator.get("ranks")
+        answer = final_answer({"ranks": ranks}, predicted, None)
+        return table.join(rank_columns(ranks, answer, table["label"].tolist()))
 
     def other_forms(self, named: pd.DataFrame, calibrator: dict[str, Any]) -> dict[str, pd.DataFrame]:
         """Return QIIME 2's form where there are ranks."""

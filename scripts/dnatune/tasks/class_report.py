@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pandas as pd
 
-from dnatune import report_ranks, report_tables, report_words_ranks, report_words_sets
+from dnatune import report_ranks, report_tables, report_words_ranks, report_words_sets, report_words_unknowns
 from dnatune.report import Run
 from dnatune.report_answers import classification_answer
 from dnatune.report_words import Sentence
@@ -31,11 +33,11 @@ class ClassReport(Report):
             tables |= {
                 "ranks": report_ranks.ranks(run.comparison, models, run.rank_names),
                 "rank_mistakes": report_ranks.mistakes(run.fold_tables["rank_mistakes"], run.naming, run.rank_names),
-                "rank_unknowns": report_ranks.unknowns(run.comparison, run.naming, run.rank_names),
+                "rank_unknowns": report_ranks.unknowns(run.metrics, run.naming, run.rank_names),
             }
         return tables
 
-    def section_words(self, run: Run) -> dict[str, dict[str, str]]:
+    def section_words(self, run: Run) -> dict[str, dict[str, Any]]:
         """Return the words of the section on ranks."""
         if not run.rank_names:
             return {}
@@ -43,7 +45,8 @@ class ClassReport(Report):
         mine = tables["ranks"][tables["ranks"]["model"] == run.naming]
         words = {
             "depth": report_words_ranks.depth(mine, run.config["taxonomy"]["threshold"]),
+            "kinds": report_words_unknowns.KINDS,
             "landing": report_words_ranks.landing(tables["rank_mistakes"], lowest),
-            "unseen": report_words_ranks.unseen(tables["rank_unknowns"], lowest),
+            "unseen": report_words_ranks.unseen(report_ranks.together(tables["rank_unknowns"]), lowest),
         }
         return {"rank_words": words}
