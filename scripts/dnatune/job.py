@@ -6,6 +6,7 @@ to work in.
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import sys
@@ -30,6 +31,10 @@ def job(snakemake: Any) -> Iterator[logging.Logger]:
     ours and keeps its traceback. Both reach the log and the screen, and so does a signal that ends the job (exit code
     128 and its number).
     """
+    # What was imported stays to the end: looking through it again and again, and once more in the end, took a second
+    # or two of each job.
+    gc.enable()
+    gc.freeze()
     # Of several processes that share a job (see ``distributed``), the first tells the story, the others their errors.
     first = several_nodes.is_first()
     log_path = snakemake.log[0] if len(snakemake.log) else None
