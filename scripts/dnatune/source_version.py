@@ -54,7 +54,7 @@ def _tree(path: Path) -> tuple[str, tuple[Path, ...]]:
 
 
 def _statements(block: ast.AST) -> Iterator[ast.AST]:
-    """Give a block and all that stands in it; expressions, which are most of a tree, hold neither imports nor blocks."""
+    """Give a block and all that stands in it, but for expressions: most of a tree, and without imports or blocks."""
     yield block
     for field in ("body", "orelse", "finalbody", "handlers", "cases"):
         inner = getattr(block, field, ())
