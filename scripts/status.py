@@ -19,8 +19,9 @@ from pathlib import Path
 import yaml
 
 from dnatune.errors import UserError
+from dnatune.run_folder import PLAN, read_json
 from dnatune.run_queue import NOT_ASKED, queue_of
-from dnatune.run_status import PLAN, read_json, status_of
+from dnatune.run_status import status_of
 from dnatune.status_table import text_of
 
 FROM_THE_TOP = "\033[H\033[J"

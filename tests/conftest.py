@@ -38,3 +38,21 @@ def coi_sequences():
     from dnatune.fasta import read_clean
 
     return [sequence for _, sequence in zip(range(400), (s for _, s in read_clean(path)), strict=False)]
+
+
+@pytest.fixture
+def alive(tmp_path):
+    """A run whose Snakemake, this very process, has its log open."""
+    from run_tree import RunTree
+
+    run = RunTree(tmp_path)
+    with open(run.log, "a"):
+        yield run
+
+
+@pytest.fixture
+def dead(tmp_path):
+    """A run whose Snakemake is gone."""
+    from run_tree import RunTree
+
+    return RunTree(tmp_path)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -36,9 +37,10 @@ TYPE_WORDS = {
 }
 
 
+@cache
 def load_schema() -> dict[str, Any]:
-    """Read the schema that ships with the workflow."""
-    return yaml.safe_load(SCHEMA_PATH.read_text("utf-8"))
+    """Read the schema that ships with the workflow, once: Snakemake starts anew for each job on a cluster."""
+    return yaml.load(SCHEMA_PATH.read_text("utf-8"), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
 
 
 def resolve(config: dict[str, Any]) -> dict[str, Any]:

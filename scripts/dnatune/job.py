@@ -6,6 +6,7 @@ to work in.
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import sys
@@ -14,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
-from dnatune import several_nodes
+from dnatune import attempts, several_nodes
 from dnatune.errors import UserError
 from dnatune.own_gpus import own_gpus
 from dnatune.stopping import Stopped, listening
@@ -30,15 +31,21 @@ def job(snakemake: Any) -> Iterator[logging.Logger]:
     ours and keeps its traceback. Both reach the log and the screen, and so does a signal that ends the job (exit code
     128 and its number).
     """
+    # What was imported stays to the end: looking through it again and again, and once more in the end, took a second
+    # or two of each job.
+    gc.enable()
+    gc.freeze()
     # Of several processes that share a job (see ``distributed``), the first tells the story, the others their errors.
     first = several_nodes.is_first()
     log_path = snakemake.log[0] if len(snakemake.log) else None
+    attempt, done = 1, False
     handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
     if log_path:
         os.makedirs(os.path.dirname(log_path) or ".", exist_ok=True)
         if first:
             open(log_path, "w").close()
         handlers.append(logging.FileHandler(log_path, mode="a", encoding="utf-8"))
+        handlers.append(logging.FileHandler(attempts.attempts_of(log_path), mode="a", encoding="utf-8", delay=True))
     formatter = logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S")
     for handler in handlers:
         handler.setFormatter(formatter)
@@ -50,9 +57,12 @@ def job(snakemake: Any) -> Iterator[logging.Logger]:
     asked = getattr(snakemake, "resources", None) if first else None
     try:
         if asked is not None:
-            several_nodes.spread(asked, snakemake.threads)
+            several_nodes.spread(asked, snakemake.threads)  # which may begin this script again, once on each node
+        if first and log_path and (attempt := attempts.begin(log_path)) > 1:
+            LOGGER.info("attempt %d; what was said before stands in %s", attempt, attempts.attempts_of(log_path))
         with listening(), nullcontext() if asked is None else own_gpus(asked.get("gpu", 0)):
             yield LOGGER
+        done = True
     except Stopped as stop:
         LOGGER.warning("%s", stop)  # not an error: the first of several processes says it for all
         sys.exit(stop.exit_code)
@@ -66,3 +76,5 @@ def job(snakemake: Any) -> Iterator[logging.Logger]:
         for handler in handlers:
             LOGGER.removeHandler(handler)
             handler.close()
+        if done and first and log_path:
+            attempts.end(log_path, attempt)

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import ast
 import hashlib
-from collections.abc import Iterable
-from functools import lru_cache
+from collections.abc import Iterable, Iterator
+from functools import cache
 from pathlib import Path
 
 LIBRARY = Path(__file__).resolve().parent
@@ -40,17 +40,26 @@ def reached_modules(script: Path, modules: Iterable[str] = ()) -> set[Path]:
     return reached
 
 
-@lru_cache
+@cache
 def _tree(path: Path) -> tuple[str, tuple[Path, ...]]:
     tree = ast.parse(path.read_text("utf-8"))
     imported: list[Path] = []
     # What only a type checker imports is no code that runs.
     tree.body = [node for node in tree.body if not (isinstance(node, ast.If) and _is_type_checking(node.test))]
-    for node in ast.walk(tree):
+    for node in _statements(tree):
         imported += [file for name in _names(node, path) if (file := _file_of(name))]
         if isinstance(node, (ast.Module, ast.FunctionDef, ast.ClassDef)) and ast.get_docstring(node) is not None:
             node.body = node.body[1:] or [ast.Pass()]
     return ast.dump(tree), tuple(imported)
+
+
+def _statements(block: ast.AST) -> Iterator[ast.AST]:
+    """Give a block and all that stands in it, but for expressions: most of a tree, and without imports or blocks."""
+    yield block
+    for field in ("body", "orelse", "finalbody", "handlers", "cases"):
+        inner = getattr(block, field, ())
+        for node in inner if isinstance(inner, list) else ():
+            yield from _statements(node)
 
 
 def _is_type_checking(test: ast.expr) -> bool:

@@ -37,8 +37,9 @@ def text_of(status: Status, color: bool = False, brief: bool = False) -> str:
     """Return the whole of it; ``brief`` puts the finished folds of a model into one line."""
     paint = _painted if color else _plain
     lines = [*_head(status), *_warnings(status, paint)]
-    for model in dict.fromkeys(row.model for row in status.rows):
-        lines += ["", *_table(status, [row for row in status.rows if row.model == model], brief, paint)]
+    for model, part in dict.fromkeys((row.model, row.part) for row in status.rows):
+        rows = [row for row in status.rows if (row.model, row.part) == (model, part)]
+        lines += ["", *_table(status, rows, brief, paint)]
     lines += ["", *_others(status)] if any(status.steps.values()) else []
     return "\n".join([*lines, *_failures(status, paint)]) + "\n"
 
@@ -71,7 +72,8 @@ def _wrapped(text: str, indent: str = "") -> list[str]:
 
 def _table(status: Status, rows: list[Row], brief: bool, paint: Callable[[str, str], str]) -> Iterator[str]:
     loss, metric = next((_curve(row) for row in rows if _curve(row)[1]), ("loss", ""))
-    yield f"{rows[0].model[: WIDTH - 30]}   (train, valid: {loss.replace('_', ' ')[:12]})"
+    trained = f" on {rows[0].share} of the records" if rows[0].part else ""
+    yield f"{rows[0].model[: WIDTH - 30 - len(trained)]}{trained}   (train, valid: {loss.replace('_', ' ')[:12]})"
     headings = [name if name else METRICS.get(metric, metric)[:7] for name, _ in COLUMNS]
     yield _line(headings)
     for group in _together(rows, brief):
@@ -207,9 +209,13 @@ def _counted(step: Step) -> str:
     return f"{step.name} {done}/{whole}" + (f" ({', '.join(more)})" if more else "")
 
 
+def _data(row: Row) -> str:
+    return "all data" if row.fold is None else f"fold {row.fold}"
+
+
 def _failures(status: Status, paint: Callable[[str, str], str]) -> Iterator[str]:
     failed = [
-        (f"{row.model}, {'all data' if row.fold is None else f'fold {row.fold}'}", row.log, row.said)
+        (", ".join(filter(None, (row.model, row.share, _data(row)))), row.log, row.said)
         for row in status.rows
         if row.state == "failed"
     ]

@@ -71,7 +71,7 @@ class RunTree:
         path.write_text(text)
         return path
 
-    def tell(self, place: str = "nt/fold_0", **figures) -> None:
+    def tell(self, place: str = "nt/fold_0", below: str = "", **figures) -> None:
         """Write the progress file of a training job, by default one that runs on another machine."""
         told = {
             "state": "training",
@@ -82,16 +82,17 @@ class RunTree:
             "host": "node1",
         }
         told |= {"pid": 7, "step": 15, "first_step": 0, "steps": 20, "epoch": 1.5, "epochs": 2}
-        self.json(f"logs/train/{place}.progress.json", {**told, **figures})
+        self.json(f"logs/{below}train/{place}.progress.json", {**told, **figures})
 
-    def made(self, place: str = "nt/fold_0") -> None:
-        """Write what a finished training leaves."""
-        (self.folder / "models" / place / "weights").mkdir(parents=True)
+    def made(self, place: str = "nt/fold_0", below: str = "") -> None:
+        """Write what a finished training leaves; a point of a learning curve leaves no weights."""
+        if not below:
+            (self.folder / "models" / place / "weights").mkdir(parents=True)
         run = {"best_step": 20, "best_epoch": 2.0, "samples_per_second": 412.5, "peak_memory_mib": 2048.0}
         run |= {"metric_for_best": "pr_auc_macro", "seconds": 90.0, "peak_gpu_memory_mib": None}
-        self.json(f"models/{place}/run.json", run)
-        self.text(f"models/{place}/history.tsv", HISTORY)
-        self.text(f"models/{place}/scores.npz")
+        self.json(f"{below}models/{place}/run.json", run)
+        self.text(f"{below}models/{place}/history.tsv", HISTORY)
+        self.text(f"{below}models/{place}/scores.npz")
 
     def mark(self, output: str, job: str | None = None, since: float = NOW) -> None:
         """Note an output as one that Snakemake is making."""
@@ -105,6 +106,7 @@ class RunTree:
         """Write the mark of a whole checkpoint."""
         self.text(f"checkpoints/{place}/abc/checkpoint-{step}/complete")
 
-    def row(self, fold: int | None = 0, queue: Queue = NOT_ASKED) -> Row:
+    def row(self, fold: int | None = 0, queue: Queue = NOT_ASKED, part: str = "") -> Row:
         """Return the row of a fold."""
-        return next(row for row in status_of(self.folder, queue, NOW).rows if row.fold == fold)
+        rows = status_of(self.folder, queue, NOW).rows
+        return next(row for row in rows if (row.part, row.fold) == (part, fold))

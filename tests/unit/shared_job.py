@@ -15,6 +15,7 @@ from types import SimpleNamespace
 import numpy as np
 import torch
 
+import dnatune.offline  # noqa: F401 (before transformers)
 from dnatune import distributed, files, tuning
 from dnatune.callbacks import Progress
 from dnatune.errors import UserError

@@ -90,13 +90,18 @@ LEARNT = {
     # Fast enough to overshoot, not so fast that rounding alone makes another curve.
     "stopped": model_settings({"epochs": 20, "early_stopping": 1, "learning_rate": 0.02, "metric": "log_loss"}),
 }
+# What jobs that are killed or told to end must give after all, with random numbers that must go on too.
+DISTURBED = {
+    "killed": model_settings({"epochs": 3, "evaluate_every": 0.4}, head_dropout=0.3),
+    "told": model_settings({"epochs": 3}, head_dropout=0.3),
+}
 
 
 @pytest.fixture(scope="module")
 def learnt(tmp_path_factory):
     """Folder and results of the same trainings in one process and in two."""
     folder = tmp_path_factory.mktemp("learnt")
-    return folder, [run(folder / str(n), LEARNT, n) for n in (1, 2)]
+    return folder, [run(folder / str(n), {**LEARNT, **DISTURBED}, n) for n in (1, 2)]
 
 
 @pytest.mark.slow
@@ -134,29 +139,27 @@ def test_a_model_spread_over_processes_has_the_learning_curve_of_one(learnt, tmp
 
 
 @pytest.mark.slow
-def test_a_killed_job_goes_on_as_if_nothing_had_happened(tmp_path):
-    settings = {"job": model_settings({"epochs": 3, "evaluate_every": 0.4}, head_dropout=0.3)}
-    undisturbed = run(tmp_path / "a", settings, 2)["job"]
-    assert end(start(tmp_path / "b", settings, 2, "all killed"), tmp_path / "b")[0] == 9
-    resumed = run(tmp_path / "b", settings, 2)["job"]
+def test_a_killed_job_goes_on_as_if_nothing_had_happened(learnt, tmp_path):
+    settings = {"killed": DISTURBED["killed"]}
+    assert end(start(tmp_path, settings, 2, "all killed"), tmp_path)[0] == 9
+    resumed = run(tmp_path, settings, 2)["killed"]
     assert resumed[2]["resumed_from_step"] == 6
-    assert_same(undisturbed, resumed, 1e-6)
+    assert_same(learnt[1][1]["killed"], resumed, 1e-6)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("processes", [1, 2])
-def test_a_job_that_is_told_to_end_saves_and_the_next_attempt_is_not_to_be_seen(processes, tmp_path):
+def test_a_job_that_is_told_to_end_saves_and_the_next_attempt_is_not_to_be_seen(processes, learnt, tmp_path):
     """One process alone is told, the last; all save at the same step, in the middle between two evaluations."""
-    settings = {"job": model_settings({"epochs": 3}, head_dropout=0.3)}
-    undisturbed = run(tmp_path / "a", settings, processes)["job"]
-    code, said = end(start(tmp_path / "b", settings, processes, "told"), tmp_path / "b")
+    settings = {"told": DISTURBED["told"]}
+    code, said = end(start(tmp_path, settings, processes, "told"), tmp_path)
     assert code == 128 + signal.SIGTERM
     line = "stopped by SIGTERM at step 7, checkpoint saved; the next attempt goes on from there"
-    assert said.count(line) == (tmp_path / "b" / "log").read_text().count(line) == 1
-    resumed = run(tmp_path / "b", settings, processes)["job"]
+    assert said.count(line) == (tmp_path / "log").read_text().count(line) == 1
+    resumed = run(tmp_path, settings, processes)["told"]
     assert resumed[2]["resumed_from_step"] == 7
-    assert_same(undisturbed, resumed, 0)
-    weights = [load_weights(tmp_path / name / "job" / "weights") for name in "ab"]
+    assert_same(learnt[1][processes - 1]["told"], resumed, 0)
+    weights = [load_weights(path / "told" / "weights") for path in (learnt[0] / str(processes), tmp_path)]
     for key, value in weights[0].items():
         assert torch.equal(weights[1][key], value), key
 

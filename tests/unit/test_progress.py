@@ -16,7 +16,8 @@ import pytest
 from dnatune.errors import UserError
 from dnatune.fold_training import train_on_fold
 from dnatune.progress import ProgressFile
-from dnatune.run_status import is_stale, read_json
+from dnatune.run_folder import read_json
+from dnatune.run_status import is_stale
 from dnatune.tasks import task
 from miniatures import model_settings
 from small_fold import FOLD, INPUTS, RECORDS, job_of

@@ -92,13 +92,13 @@ def test_the_figure_shows_each_fold_and_says_where_there_are_no_sets():
     assert "no sets" in empty.axes[0].texts[0].get_text()
 
 
-def tests_of(*found):
+def paired(*found):
     """paired_tests.tsv from (test, metric, a, b, difference, p, p_holm)."""
     lines = [(t, m, a, b, d, d - 0.1, d + 0.1, p, h, 5, 100) for t, m, a, b, d, p, h in found]
     return pd.DataFrame(lines, columns=TEST_COLUMNS)
 
 
-TESTS = tests_of(
+TESTS = paired(
     ("folds", "accuracy", "lm", "knn", 0.02, 0.03, 0.3),
     ("sequences", "accuracy", "lm", "knn", 0.02, 0.001, 0.01),
     ("sequences", "log_loss", "lm", "knn", 0.5, 0.001, 0.01),

@@ -6,24 +6,10 @@ import time
 import pytest
 
 from dnatune.cluster_runs import ClusterJob
+from dnatune.run_folder import read_json
 from dnatune.run_queue import Queue, queue_of
-from dnatune.run_status import read_json, status_of
+from dnatune.run_status import status_of
 from dnatune.status_table import text_of
-from run_tree import RunTree
-
-
-@pytest.fixture
-def alive(tmp_path):
-    """A run whose Snakemake, this very process, has its log open."""
-    run = RunTree(tmp_path)
-    with open(run.log, "a"):
-        yield run
-
-
-@pytest.fixture
-def dead(tmp_path):
-    """A run whose Snakemake is gone."""
-    return RunTree(tmp_path)
 
 
 @pytest.fixture

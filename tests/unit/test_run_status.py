@@ -6,29 +6,15 @@ import shutil
 import threading
 from pathlib import Path
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from dnatune.cluster_runs import ClusterJob
+from dnatune.run_folder import last_words, read_json
 from dnatune.run_queue import Queue
-from dnatune.run_status import last_words, read_json, status_of
+from dnatune.run_status import status_of
 from dnatune.status_table import text_of
 from run_tree import FAILURE, FAILURE_ON_CLUSTER, NOW, REFUSAL, RunTree
-
-
-@pytest.fixture
-def alive(tmp_path):
-    """A run whose Snakemake, this very process, has its log open."""
-    run = RunTree(tmp_path)
-    with open(run.log, "a"):
-        yield run
-
-
-@pytest.fixture
-def dead(tmp_path):
-    """A run whose Snakemake is gone."""
-    return RunTree(tmp_path)
 
 
 def test_before_anything_has_happened(alive):

@@ -10,19 +10,12 @@ from pathlib import Path
 import pytest
 
 from dnatune.errors import UserError
-from dnatune.run_status import read_json, status_of
+from dnatune.run_folder import read_json
+from dnatune.run_status import status_of
 from dnatune.status_table import WIDTH, duration, text_of
 from run_tree import NOW, RunTree
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "status.py"
-
-
-@pytest.fixture
-def alive(tmp_path):
-    """A run whose Snakemake, this very process, has its log open."""
-    run = RunTree(tmp_path)
-    with open(run.log, "a"):
-        yield run
 
 
 def test_no_line_is_wider_than_a_terminal(alive):

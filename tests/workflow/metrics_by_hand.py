@@ -5,6 +5,21 @@ from __future__ import annotations
 import numpy as np
 from sklearn import metrics as sklearn_metrics
 
+NAMED_METRICS = [
+    "accuracy",
+    "precision_macro",
+    "recall_macro",
+    "f1_macro",
+    "f1_weighted",
+    "mcc",
+    "pr_auc_macro",
+    "pr_auc_weighted",
+    "roc_auc_macro",
+    "log_loss",
+    "brier",
+    "ece",
+]
+
 
 def by_scikit_learn(truth: np.ndarray, p: np.ndarray, names: list[str]) -> dict[tuple[str, str], float]:
     """Return every metric by (metric, class), from scikit-learn or from its definition."""

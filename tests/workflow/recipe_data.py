@@ -31,7 +31,7 @@ def planted(rng: np.random.Generator, motifs: list[str]) -> str:
 
 
 def write_tables(folder: Path, sequences: list[str], columns: dict[str, list[str]]) -> dict[str, Any]:
-    """Write sequences.fasta and labels.csv; return the paths."""
+    """Write sequences.fasta and labels.csv; return the paths, and the column of the split if there is one."""
     folder.mkdir(parents=True, exist_ok=True)
     ids = [f"s{i:03d}" for i in range(len(sequences))]
     (folder / "sequences.fasta").write_text(
@@ -39,7 +39,13 @@ def write_tables(folder: Path, sequences: list[str], columns: dict[str, list[str
     )
     rows = [["id", *columns], *(list(row) for row in zip(ids, *columns.values(), strict=True))]
     (folder / "labels.csv").write_text("".join(",".join(row) + "\n" for row in rows))
-    return {"sequences": str(folder / "sequences.fasta"), "labels": str(folder / "labels.csv")}
+    paths = {"sequences": str(folder / "sequences.fasta"), "labels": str(folder / "labels.csv")}
+    return {**paths, "columns": {"split": "split"}} if "split" in columns else paths
+
+
+def split(n: int) -> list[str]:
+    """Return the parts of ``n`` records: one fold, where folds are not what a recipe is about."""
+    return [("train", "train", "dev", "train", "test")[i % 5] for i in range(n)]
 
 
 def species(folder: Path) -> dict[str, Any]:
@@ -75,7 +81,8 @@ def classes(folder: Path) -> dict[str, Any]:
     """Return two classes of sequences."""
     rng = np.random.default_rng(1)
     sequences = [planted(rng, [MOTIFS[i % 2]]) for i in range(40)]
-    return write_tables(folder, sequences, {"label": ["promoter" if i % 2 else "intron" for i in range(40)]})
+    labels = ["promoter" if i % 2 else "intron" for i in range(40)]
+    return write_tables(folder, sequences, {"label": labels, "split": split(40)})
 
 
 def bound(folder: Path) -> dict[str, Any]:
@@ -92,7 +99,8 @@ def open_regions(folder: Path) -> dict[str, Any]:
     names = ("leaf", "root", "seed")
     chosen = [[k for k in range(3) if rng.random() < 0.4] for _ in range(60)]
     sequences = [planted(rng, [MOTIFS[k] for k in own]) for own in chosen]
-    return write_tables(folder, sequences, {"labels": [";".join(names[k] for k in own) for own in chosen]})
+    labels = [";".join(names[k] for k in own) for own in chosen]
+    return write_tables(folder, sequences, {"labels": labels, "split": split(60)})
 
 
 def strengths(folder: Path) -> dict[str, Any]:
@@ -102,7 +110,7 @@ def strengths(folder: Path) -> dict[str, Any]:
     sequences = ["".join(rng.choice(list("GCAT"), LENGTH, p=[g / 2, g / 2, (1 - g) / 2, (1 - g) / 2])) for g in shares]
     leaf = [f"{5 * g + rng.normal(0, 0.1):.3f}" for g in shares]
     proto = [f"{100 - 50 * g:.2f}" if i % 3 else "" for i, g in enumerate(shares)]
-    return write_tables(folder, sequences, {"leaf": leaf, "proto": proto})
+    return write_tables(folder, sequences, {"leaf": leaf, "proto": proto, "split": split(60)})
 
 
 def genes(folder: Path) -> dict[str, Any]:

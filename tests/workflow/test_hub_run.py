@@ -11,7 +11,7 @@ import pandas as pd
 from dnatune.files import read_json
 from local_hub import Listener, LocalHub, commit_of
 from miniatures import write_nt
-from workflow_runs import Run, configuration, environment, files_of, model, simulate, write_inputs
+from workflow_runs import Run, add_split, configuration, environment, files_of, model, simulate, write_inputs
 
 TARGETS = ("final/nt", "predictions/sequences.tsv")
 
@@ -34,6 +34,7 @@ def settings_of(run: Run) -> dict:
 def test_a_backbone_is_downloaded_once_and_no_other_job_reaches_a_hub(tmp_path: Path) -> None:
     source = write_nt(tmp_path / "source")
     inputs = write_inputs(tmp_path / "input", simulate())
+    add_split(inputs)  # one fold
     lora = model("lora", epochs=1)
     lora.pop("backbone_config")
     config = configuration(
@@ -44,6 +45,7 @@ def test_a_backbone_is_downloaded_once_and_no_other_job_reaches_a_hub(tmp_path: 
         backbones_folder=str(tmp_path / "shared"),
         query=str(inputs.sequences),
     )
+    config["data"]["columns"]["split"] = "split"
     run = Run(tmp_path / "work", config)
     targets = [run.file(name) for name in TARGETS]
     with LocalHub({"owner/nt-mini": {"main": source}}) as hub:

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from dnatune.files import read_json
+from dnatune.run_status import status_of
 from dnatune.scores import Scores
 from workflow_runs import Run, configuration, files_of, model, plan, simulate, write_inputs
 
@@ -65,6 +66,8 @@ def test_the_whole_curve(run):
     mean = curve[curve["metric"] == "pr_auc_macro"].groupby(["model", "share"])["value"].mean()
     for name in MODELS:
         assert gains.loc[name, "gain"] == pytest.approx(mean[name, 1] - mean[name, 0.5], abs=1e-9)
+    shown = {(row.part, row.fold): row.state for row in status_of(run.results).rows}
+    assert shown == {(part, fold): "done" for part in ("", "50_percent") for fold in (0, 1)} | {("", None): "waiting"}
     assert plan(run, "learning_curve").rules == {}
     # The report needs it only where the configuration asks for it, and then nothing of it is made again.
     curves = {"training_share", "train_on_part", "learning_points", "learning_curve"}

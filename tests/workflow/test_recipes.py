@@ -49,11 +49,14 @@ CASES = {
 def shrunk(name: str, case: Case, folder: Path) -> dict[str, Any]:
     """Return the recipe with files that are there, a backbone of its kind in small, and few epochs."""
     config = yaml.safe_load((RECIPES / f"{name}.yaml").read_text("utf-8"))
-    config["data"] = {**config["data"], **case.data(folder / "data")}
-    config["data"].get("columns", {}).pop("ranks", None)
+    given = case.data(folder / "data")
+    columns = {**config["data"].pop("columns", {}), **given.pop("columns", {})}
+    columns.pop("ranks", None)
+    config["data"] = {**config["data"], **given, **({"columns": columns} if columns else {})}
     config["data"].pop("select", None)
     config["filter"] = {**config.get("filter", {}), "min_length": 20}
-    if "split" not in config["data"].get("columns", {}):
+    config.pop("split", None)
+    if "split" not in columns:
         config["split"] = {"folds": 2, "validation_share": 0.25}
     for model in config["models"].values():
         if case.write:

@@ -53,19 +53,10 @@ def test_a_learning_rate_retrains_that_model_only(finished, name):
     assert not named & others
 
 
-@pytest.mark.parametrize(
-    ("key", "value"),
-    [
-        ("threads", 2),
-        ("mem_mb", 9000),
-        ("runtime", 600),
-        ("gpu", 0),
-        ("checkpoint_minutes", 1),
-        ("checkpoint_minutes", None),
-    ],
-)
-def test_resources_run_nothing(finished, key, value):
-    assert plan(changed(finished, f"models.full.resources.{key}", value)).rules == Counter()
+@pytest.mark.parametrize("minutes", [1, None])
+def test_resources_run_nothing(finished, minutes):
+    resources = {"threads": 2, "mem_mb": 9000, "runtime": 600, "gpu": 0, "checkpoint_minutes": minutes}
+    assert plan(changed(finished, "models.full.resources", resources)).rules == Counter()
 
 
 def test_the_k_of_top_k_evaluates_again_and_trains_nothing(finished):

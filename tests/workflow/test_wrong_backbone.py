@@ -16,8 +16,8 @@ from dnatune import hardware
 from dnatune.config import resolve
 from dnatune.run_status import status_of
 from dnatune.tasks import task_of
+from mistakes import assert_one_sentence, call_script
 from native_miniatures import write_dnabert2
-from test_wrong_input import assert_one_sentence, call_script
 from workflow_runs import REPOSITORY, SPECIES, configuration, model, simulate, write_inputs
 
 

@@ -1,59 +1,20 @@
 """Wrong input: one clear sentence, a non-zero exit, no traceback, and no half-written file taken for a good one.
 
-Every mistake in the data goes through the rules' own scripts in this process; a part of them, and every mistake in
-the configuration, through Snakemake as a user calls it.
+Every mistake in the data goes through the rules' own scripts in this process, a part of them through Snakemake as a
+user calls it.
 """
 
 from __future__ import annotations
 
 import gzip
 import re
-import runpy
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
+from dataclasses import replace
 
 import pytest
 
 from dnatune.config import resolve
-from dnatune.tasks import task_of
-from workflow_runs import (
-    REPOSITORY,
-    SPECIES,
-    Inputs,
-    Record,
-    Run,
-    configuration,
-    fasta,
-    finished_run,
-    label_table,
-    simulate,
-    write_inputs,
-)
-
-Config = dict[str, Any]
-OUTPUTS = {
-    "read_records": ("records/records.parquet", "records/removed.tsv", "records/summary.json"),
-    "map_labels": ("labels/label_map.json", "labels/class_balance.tsv", "labels/summary.json"),
-    "split_folds": ("folds/folds.tsv", "folds/audit.json"),
-}
-
-
-@dataclass(frozen=True)
-class Mistake:
-    """What is wrong, how to make it so, which script must refuse it, and what its sentence must say."""
-
-    name: str
-    make: Callable[[Inputs, Config], None]
-    words: tuple[str, ...]
-    refused_by: str = "read_records"
-    through_snakemake: bool = False
-
-
-def _small() -> list[Record]:
-    return simulate(species=SPECIES[:2], of_each=6)
+from mistakes import OUTPUTS, Config, Mistake, assert_nothing_left, assert_one_sentence, call_script, small, wrong_run
+from workflow_runs import SPECIES, Inputs, Record, fasta, finished_run, label_table, simulate, write_inputs
 
 
 def _write(inputs: Inputs, records: list[Record]) -> None:
@@ -75,23 +36,23 @@ def _truncated_gzip(inputs: Inputs, config: Config) -> None:
 
 
 def _protein(inputs: Inputs, config: Config) -> None:
-    _write(inputs, [*_small()[:-1], Record("PROT", SPECIES[0], "MKVLAAGIVGLLLAQWERTPSFD" * 4)])
+    _write(inputs, [*small()[:-1], Record("PROT", SPECIES[0], "MKVLAAGIVGLLLAQWERTPSFD" * 4)])
 
 
 def _repeated_in_fasta(inputs: Inputs, config: Config) -> None:
-    inputs.sequences.write_text(fasta([*_small(), _small()[3]]))
+    inputs.sequences.write_text(fasta([*small(), small()[3]]))
 
 
 def _repeated_in_labels(inputs: Inputs, config: Config) -> None:
-    inputs.labels.write_text(label_table([*_small(), _small()[3]]))
+    inputs.labels.write_text(label_table([*small(), small()[3]]))
 
 
 def _without_label(inputs: Inputs, config: Config) -> None:
-    inputs.labels.write_text(label_table(r for r in _small() if r.id != "S004"))
+    inputs.labels.write_text(label_table(r for r in small() if r.id != "S004"))
 
 
 def _without_sequence(inputs: Inputs, config: Config) -> None:
-    inputs.sequences.write_text(fasta(r for r in _small() if r.id != "S004"))
+    inputs.sequences.write_text(fasta(r for r in small() if r.id != "S004"))
 
 
 def _missing_column(inputs: Inputs, config: Config) -> None:
@@ -125,14 +86,14 @@ def _nothing_long_enough(inputs: Inputs, config: Config) -> None:
 
 
 def _nan_in_vectors(inputs: Inputs, config: Config) -> None:
-    rows = [f"{r.id}\t{i}\t{'nan' if r.id == 'S005' else i / 2}\n" for i, r in enumerate(_small())]
+    rows = [f"{r.id}\t{i}\t{'nan' if r.id == 'S005' else i / 2}\n" for i, r in enumerate(small())]
     path = inputs.folder / "vectors.tsv"
     path.write_text("id\tdepth\tlatitude\n" + "".join(rows))
     config["data"]["vectors"] = str(path)
 
 
 def _cluster_of_nobody(inputs: Inputs, config: Config) -> None:
-    rows = [f"{r.id}\tC{i}\n" for i, r in enumerate(_small())]
+    rows = [f"{r.id}\tC{i}\n" for i, r in enumerate(small())]
     path = inputs.folder / "clusters.tsv"
     path.write_text("id\tcluster\n" + "".join(rows) + "NOBODY\tC1\n")
     config["data"]["clusters"] = str(path)
@@ -159,13 +120,13 @@ def _separator_that_never_occurs(inputs: Inputs, config: Config) -> None:
 
 
 def _text_for_a_number(inputs: Inputs, config: Config) -> None:
-    rows = [(r.id, "high" if r.id == "S005" else str(i)) for i, r in enumerate(_small())]
+    rows = [(r.id, "high" if r.id == "S005" else str(i)) for i, r in enumerate(small())]
     inputs.labels.write_text("id\tlabel\tgenus\n" + "".join(f"{name}\t{value}\tx\n" for name, value in rows))
     _other_task(config, "regression")
 
 
 def _one_letter_short(inputs: Inputs, config: Config) -> None:
-    lengths = [(r.id, len(r.sequence) - (r.id == "S005")) for r in _small()]
+    lengths = [(r.id, len(r.sequence) - (r.id == "S005")) for r in small()]
     inputs.labels.write_text("id\tlabel\tgenus\n" + "".join(f"{i}\tO{'C' * (n - 1)}\tx\n" for i, n in lengths))
     _other_task(config, "token")
 
@@ -239,30 +200,6 @@ IN_DATA = (
 )
 
 
-def wrong_run(tmp_path: Path, mistake: Mistake) -> Run:
-    """Return a run with the mistake in it."""
-    inputs = write_inputs(tmp_path / "input", _small())
-    config = configuration(inputs)
-    mistake.make(inputs, config)
-    return Run(tmp_path / "work", config)
-
-
-def assert_one_sentence(said: str, words: tuple[str, ...]) -> None:
-    """The words stand in one line, which is said once; there is no traceback."""
-    assert "Traceback" not in said
-    sentences = {line.strip() for line in said.splitlines() if all(word in line for word in words)}
-    assert sentences, f"no line has all of {words} in:\n{said[-3000:]}"
-    lines = [line for line in said.splitlines() if re.match(r"^(\d\d:\d\d:\d\d )?Error: ", line)]
-    assert len(lines) <= 1, lines
-
-
-def assert_nothing_left(results: Path, script: str) -> None:
-    """Neither outputs of the script that failed, nor files half-written."""
-    for name in OUTPUTS[script]:
-        assert not (results / name).exists(), name
-    assert not [path for path in results.rglob("*") if ".partial-" in path.name]
-
-
 @pytest.mark.parametrize("mistake", IN_DATA, ids=lambda mistake: mistake.name)
 def test_scripts_refuse_wrong_data(mistake, tmp_path, capfd):
     run = wrong_run(tmp_path, mistake)
@@ -279,27 +216,6 @@ def test_scripts_refuse_wrong_data(mistake, tmp_path, capfd):
     assert all(word in log for word in mistake.words)
 
 
-def call_script(script: str, config: Config, results: Path) -> None:
-    """Run a rule's script with the object that Snakemake would give it."""
-    files = {Path(name).stem: str(results / name) for name in OUTPUTS[script]}
-    given = {"records": results / "records/records.parquet", "label_map": results / "labels/label_map.json"}
-    snakemake = SimpleNamespace(
-        input=SimpleNamespace(**{name: str(path) for name, path in given.items()}),
-        output=SimpleNamespace(**files),
-        params=SimpleNamespace(
-            data=config["data"],
-            filter=config["filter"],
-            split=config["split"],
-            held_out=0.0,
-            seed=config["seed"],
-            task=task_of(config),
-        ),
-        log=[str(results / f"{script}.log")],
-        threads=1,
-    )
-    runpy.run_path(str(REPOSITORY / "scripts" / f"{script}.py"), init_globals={"snakemake": snakemake})
-
-
 @pytest.mark.parametrize("mistake", [m for m in IN_DATA if m.through_snakemake], ids=lambda mistake: mistake.name)
 def test_workflow_refuses_wrong_data(mistake, tmp_path):
     run = wrong_run(tmp_path, mistake)
@@ -307,85 +223,6 @@ def test_workflow_refuses_wrong_data(mistake, tmp_path):
     assert done.returncode != 0
     assert_one_sentence(done.stdout, mistake.words)
     assert_nothing_left(run.results, mistake.refused_by)
-
-
-def _unknown_key(inputs: Inputs, config: Config) -> None:
-    config["models"]["full"]["training"]["epoch"] = 3
-
-
-def _unknown_section(inputs: Inputs, config: Config) -> None:
-    config["baseline"] = {}
-
-
-def _wrong_type(inputs: Inputs, config: Config) -> None:
-    config["models"]["full"]["training"]["epochs"] = "many"
-
-
-def _one_fold(inputs: Inputs, config: Config) -> None:
-    config["split"]["folds"] = 1
-
-
-def _unknown_builtin(inputs: Inputs, config: Config) -> None:
-    config["models"]["full"]["backbone"] = "builtin:nt-minni"
-
-
-def _backbone_without_owner(inputs: Inputs, config: Config) -> None:
-    config["models"]["full"]["backbone"] = "nt-mini"
-
-
-def _folder_without_weights(inputs: Inputs, config: Config) -> None:
-    folder = inputs.folder / "my-model"
-    folder.mkdir()
-    (folder / "config.json").write_text('{"model_type": "esm"}')
-    config["models"]["full"] = {"backbone": str(folder)}
-
-
-def _missing_file(inputs: Inputs, config: Config) -> None:
-    inputs.labels.unlink()
-
-
-def _results_in_a_file(inputs: Inputs, config: Config) -> None:
-    config["results_folder"] = str(inputs.labels)
-
-
-def _results_in_proc(inputs: Inputs, config: Config) -> None:
-    config["results_folder"] = "/proc/dnatune"
-
-
-def _code_without_a_commit(inputs: Inputs, config: Config) -> None:
-    named = {"backbone": "owner/model", "trust_remote_code": True, "revision": "main"}
-    config["models"]["full"] = {**named, "pooling": "architecture"}
-
-
-IN_CONFIGURATION = (
-    Mistake("unknown key", _unknown_key, ("'epoch'", "models.full.training", "did you mean 'epochs'")),
-    Mistake("unknown section", _unknown_section, ("'baseline'", "did you mean 'baselines'")),
-    Mistake("wrong type", _wrong_type, ("models.full.training.epochs", "'many'", "a whole number")),
-    Mistake("folds: 1", _one_fold, ("split.folds", "found 1", "at least 2")),
-    Mistake("unknown builtin", _unknown_builtin, ("models.full.backbone", "did you mean 'builtin:nt-mini'")),
-    Mistake("no owner", _backbone_without_owner, ("models.full.backbone", "'nt-mini'", "builtin:nt-mini")),
-    Mistake(
-        "no weights",
-        _folder_without_weights,
-        ("models.full.backbone", "my-model", "no weights", "safetensors"),
-    ),
-    Mistake("code without a commit", _code_without_a_commit, ("models.full.revision", "found main", "40 hexadecimal")),
-    Mistake("missing file", _missing_file, ("data.labels", "labels.tsv", "does not exist")),
-    Mistake("results in a file", _results_in_a_file, ("labels.tsv", "cannot be written", "results_folder")),
-    Mistake("results in /proc", _results_in_proc, ("/proc/dnatune", "cannot be written", "results_folder")),
-)
-
-
-@pytest.mark.parametrize("mistake", IN_CONFIGURATION, ids=lambda mistake: mistake.name)
-def test_workflow_refuses_a_wrong_configuration(mistake, tmp_path):
-    run = wrong_run(tmp_path, mistake)
-    before = sorted((tmp_path / "input").rglob("*"))
-    done = run.snakemake("-n")
-    assert done.returncode != 0
-    assert_one_sentence(done.stdout, mistake.words)
-    assert sum(mistake.words[0] in line for line in done.stdout.splitlines()) == 1
-    assert sorted((tmp_path / "input").rglob("*")) == before
-    assert not run.results.exists()
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import yaml
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -105,6 +106,17 @@ def write_inputs(folder: Path, records: list[Record]) -> Inputs:
     inputs.sequences.write_text(fasta(records))
     inputs.labels.write_text(label_table(records))
     return inputs
+
+
+def add_split(inputs: Inputs) -> None:
+    """Add a column ``split`` to the label table: train, dev and test.
+
+    With 7 or 14 records of each species the first two, which are identical, are both in train.
+    """
+    parts = ["train", "train", "train", "dev", "train", "test", "train"]
+    rows = inputs.labels.read_text().splitlines()
+    column = ["split", *(parts[i % len(parts)] for i in range(len(rows) - 1))]
+    inputs.labels.write_text("".join(f"{row}\t{part}\n" for row, part in zip(rows, column, strict=True)))
 
 
 def configuration(inputs: Inputs, name: str = "tiny", **sections: Any) -> dict[str, Any]:
@@ -220,6 +232,17 @@ def plan(run: Run, *arguments: str) -> Plan:
     assert table, done.stdout[-4000:]
     rules = {rule: int(count) for rule, count in re.findall(r"^(\w+) +(\d+)$", table[1], re.M)}
     return Plan(Counter(rules), re.findall(r"^Job \d+: (.*)$", done.stdout, re.M))
+
+
+def table(path: Path, **options) -> pd.DataFrame:
+    """Read a tsv as a user would."""
+    return pd.read_csv(path, sep="\t", **options)
+
+
+def scores(folder: Path) -> dict[str, np.ndarray]:
+    """Read scores.npz without pickle."""
+    with np.load(folder / "scores.npz", allow_pickle=False) as file:
+        return {name: file[name] for name in file.files}
 
 
 def files_of(folder: Path) -> dict[str, tuple[int, int]]:

@@ -1,4 +1,5 @@
 # What all rules share: the checked configuration, names of folds and models, and lists of files.
+import gc
 import shutil
 import sys
 from pathlib import Path
@@ -20,6 +21,9 @@ from dnatune.source_version import source_version
 from dnatune.tasks import task, task_of
 from dnatune.tuning_kinds import kind_of
 from dnatune.versions import installed_versions
+
+# On a cluster Snakemake starts twice for each job; a fifth of that was looking for garbage in what has been imported.
+gc.freeze()
 
 try:
     config = configuration.resolve(config)

@@ -13,6 +13,9 @@ onstart:
         engines=ENGINES,
         tokens=list(TOKEN_SETS),
         vectors=[] if TASK.labelled else MODELS,
+        parts=list(PARTS),
+        curve_models=[name for name in ON_CURVE if JUDGED[name] == "models"],
+        curve_baselines=[name for name in ON_CURVE if JUDGED[name] == "baselines"],
         embeddings=[model for model in TRAINED if kind_of(TRAINED[model]).needs_embeddings],
         log=log[0] if isinstance(log, list) else log,
     )
