@@ -1,8 +1,8 @@
 """How hard the names of a data set are to tell apart, measured on the sequences alone, before anything is trained.
 
 In: records.parquet. Out: a row per class (species.tsv), records that look wrong (suspicious.tsv), and numbers.
-Distances are 1 - identity; identities are estimated from shared k-mers, see ``kmer_search``, where two sequences overlap,
-see ``spread``.
+Distances are 1 - identity; identities are estimated from shared k-mers, see ``kmer_search``, in the part where two
+sequences overlap, see ``spread``.
 """
 
 from __future__ import annotations

@@ -74,7 +74,7 @@ class Placed:
         return overlap_identity(shared, moved, sizes, lengths, min_identity)
 
     def of_pairs(self, first: np.ndarray, second: np.ndarray, min_identity: float) -> np.ndarray:
-        """Return the identities (pairs,) of the sequences ``first`` (pairs,) with ``second``, 0 where not comparable."""
+        """Return the identities (pairs,) of sequences ``first`` (pairs,) with ``second``, 0 where not comparable."""
         found = np.zeros(len(first), np.float32)
         for start in range(0, len(first), PAIRS):
             one, two = first[start : start + PAIRS], second[start : start + PAIRS]
