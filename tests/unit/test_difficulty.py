@@ -232,6 +232,9 @@ def test_the_page_says_what_was_found(tmp_path):
     assert "<script>alert" not in html and "&lt;script&gt;alert(1)" in html
     assert "3 sequences bear more than one name" in html and "shares sequences" in html
     assert "1 sequence has others of the same name, but none similar enough" in html
+    _, _, wide = measured(rows, tmp_path, nearly_same=0.025)
+    text = report_difficulty.apart_sentence(wide).text
+    assert "2 are nearly the same as another name, at most 2.5 % away, and 4 share a sequence" in text
 
 
 def test_the_figure_has_a_point_for_each_name_that_has_a_neighbour(tmp_path):
