@@ -11,7 +11,7 @@ with job(snakemake) as log:
     records, kind = snakemake.input.records, task(**snakemake.params.task)
     ranks, taxonomy = kind.options.get("ranks"), None
     if ranks:
-        columns = ["id", "label", "known", *(f"rank_{rank}" for rank in ranks)]
+        columns = ["id", "label", "known", "unknown", *(f"rank_{rank}" for rank in ranks)]
         taxonomy = described(pq.read_table(records, columns=columns), ranks, kind.options["columns"][0], records)
     summary = map_labels(
         records,

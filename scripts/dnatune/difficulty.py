@@ -1,7 +1,8 @@
 """How hard the names of a data set are to tell apart, measured on the sequences alone, before anything is trained.
 
 In: records.parquet. Out: a row per class (species.tsv), records that look wrong (suspicious.tsv), and numbers.
-Distances are 1 - identity; identities are estimated from shared k-mers, see ``kmer_search``.
+Distances are 1 - identity; identities are estimated from shared k-mers, see ``kmer_search``, in the part where two
+sequences overlap, see ``spread``.
 """
 
 from __future__ import annotations
@@ -21,10 +22,11 @@ from dnatune import suspicious
 from dnatune.groups import best_accuracy, codes_in_file, conflicting, distinct_per_class, renumber
 from dnatune.kmer_search import K
 from dnatune.neighbours import NONE, Neighbours, neighbours
+from dnatune.spread import Distances, distances
 from dnatune.unknown_kinds import FLAGGED, kinds_in_file
 
 # A verdict of a class; the first that holds.
-SAME, CLOSE, APART, ALONE = "same", "overlap", "gap", "single"
+SAME, NEARLY, CLOSE, APART, ALONE = "same", "nearly", "overlap", "gap", "single"
 # What links two records on the given strand, so that a record read backwards stands apart from all others.
 LINK = 0.75
 
@@ -48,8 +50,9 @@ def measure(
 ) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, Any]]:
     """Return the tables of classes and of suspicious records, and the summary, of a records.parquet.
 
-    ``settings`` are ``min_identity``, below which two sequences are not compared, and ``records``, the number of
-    distinct sequences that are compared with all others (drawn at random where there are more; null for all).
+    ``settings`` are ``min_identity``, below which two sequences are not compared, ``records``, the number of
+    distinct sequences that are compared with all others (drawn at random where there are more; null for all), and
+    ``nearly_same``, the distance up to which two names are nearly the same.
     """
     # What a record of an unknown species is called is no name to be told apart from others.
     named = np.flatnonzero(kinds_in_file(records_path) != FLAGGED)
@@ -60,8 +63,9 @@ def measure(
     entries = entries_of(sequence, label, settings["records"], seed)
     texts = pq.read_table(records_path, columns=["sequence"])["sequence"].take(named[entries.first]).to_pylist()
     found = neighbours(texts, entries.label, entries.asked, settings["min_identity"], threads)
+    measured = distances(texts, entries.label, entries.asked, found, settings["min_identity"])
     ids = table["id"].to_pylist()
-    species = classes_table(names, label, sequence, entries, found)
+    species = classes_table(names, label, sequence, entries, measured, settings["nearly_same"])
     suspects = suspicious.table(ids, names, sequence, label, entries, found, components(entries, found))
     known = table["known"].to_numpy()
     return species, suspects, _summary(species, suspects, sequence, label, known, entries, found, settings)
@@ -80,29 +84,35 @@ def entries_of(sequence: np.ndarray, label: np.ndarray, most: int | None, seed: 
 
 
 def classes_table(
-    names: list[str], label: np.ndarray, sequence: np.ndarray, entries: Entries, found: Neighbours
+    names: list[str],
+    label: np.ndarray,
+    sequence: np.ndarray,
+    entries: Entries,
+    measured: Distances,
+    nearly_same: float,
 ) -> pd.DataFrame:
     """Return one row per class, those nearest to another class first.
 
     ``compared`` counts distinct sequences, ``not_comparable`` those of them whose class has others but none similar
-    enough (another marker, another region). ``within_median`` and ``within_max`` are distances to the nearest other
-    sequence of the class, the largest of them is its spread (0 where all records are identical copies);
-    ``between_min`` is the distance to the nearest sequence of another class, ``nearest`` its name.
+    enough (another marker, another region). ``within_max`` is the distance between the two farthest sequences of the
+    class (Meyer & Paulay 2005), its spread (0 where all records are identical copies); ``within_median`` and
+    ``within_nearest`` are distances to the nearest other sequence of the class, the median and the largest: far below
+    the spread where a class is of several lineages. ``between_min`` is the distance to the nearest sequence of another
+    class, ``nearest`` its name. All are of comparable sequences.
     """
     classes = len(names)
     asked = entries.asked
     of = entries.label[asked]
     distinct = distinct_per_class(label, sequence, classes)
-    copies = entries.copies[asked] > 1
-    own = np.where(found.own > 0, 1 - found.own, np.where(copies, 0.0, np.nan))
-    other = np.where(found.other[:, 0] > 0, 1 - found.other[:, 0], np.nan)
-    rows = pd.DataFrame({"label": of, "own": own, "other": other}).groupby("label")
+    own = np.where(np.isnan(measured.own) & (entries.copies[asked] > 1), 0.0, measured.own)
+    rows = pd.DataFrame({"label": of, "own": own, "other": measured.other}).groupby("label")
+    within_nearest = rows["own"].max().reindex(range(classes)).to_numpy()
     shared = np.unique(sequence[conflicting(sequence, label)])
     of_shared = np.isin(sequence[entries.first], shared)
     nearest = np.full(classes, "", object)
-    order = np.lexsort((np.arange(len(of)), np.nan_to_num(other, nan=2.0)))[::-1]
-    hit = order[found.other_place[order, 0] != NONE]
-    nearest[of[hit]] = [names[c] for c in entries.label[found.other_place[hit, 0]]]
+    order = np.lexsort((np.arange(len(of)), np.nan_to_num(measured.other, nan=2.0)))[::-1]
+    hit = order[~np.isnan(measured.other[order])]
+    nearest[of[hit]] = [names[c] for c in entries.label[measured.other_place[hit]]]
     table = pd.DataFrame(
         {
             "label": names,
@@ -111,22 +121,24 @@ def classes_table(
             "compared": np.bincount(of, minlength=classes),
             "not_comparable": np.bincount(of[np.isnan(own) & (distinct[of] > 1)], minlength=classes),
             "within_median": rows["own"].median().reindex(range(classes)).to_numpy(),
-            "within_max": rows["own"].max().reindex(range(classes)).to_numpy(),
+            "within_nearest": within_nearest,
+            "within_max": np.fmax(within_nearest, measured.farthest),
             "between_min": rows["other"].min().reindex(range(classes)).to_numpy(),
             "nearest": nearest,
             "shared_sequences": np.bincount(entries.label[of_shared], minlength=classes),
         }
     )
-    table["verdict"] = _verdicts(table)
+    table["verdict"] = _verdicts(table, nearly_same)
     return table.sort_values(["between_min", "label"], ignore_index=True)
 
 
-def _verdicts(table: pd.DataFrame) -> np.ndarray:
-    """Return the verdict of each class: it shares a sequence or a piece with another, lies within reach of one,
-    is set apart by a gap, or has no two sequences that were compared."""
+def _verdicts(table: pd.DataFrame, nearly_same: float) -> np.ndarray:
+    """Return the verdict of each class: it shares a sequence or a piece with another, comes within ``nearly_same`` of
+    one, has no two sequences that were compared, lies within its own spread of another, or is set apart by a gap."""
     between, within = table["between_min"], table["within_max"]
     same = (between <= 0) | (table["shared_sequences"] > 0)
-    return np.select([same, within.isna(), between <= within], [SAME, ALONE, CLOSE], APART)
+    verdicts = [SAME, NEARLY, ALONE, CLOSE]
+    return np.select([same, between <= nearly_same, within.isna(), between <= within], verdicts, APART)
 
 
 def components(entries: Entries, found: Neighbours) -> np.ndarray:
@@ -171,7 +183,8 @@ def _summary(
         "compared": len(entries.asked),
         "min_identity": settings["min_identity"],
         "classes": len(species),
-        "verdicts": {verdict: int(verdicts.get(verdict, 0)) for verdict in (SAME, CLOSE, APART, ALONE)},
+        "verdicts": {verdict: int(verdicts.get(verdict, 0)) for verdict in (SAME, NEARLY, CLOSE, APART, ALONE)},
+        "nearly_same": settings["nearly_same"],
         "not_comparable": int(species["not_comparable"].sum()),
         "without_neighbour": int(((found.own == 0) & (found.other[:, 0] == 0)).sum()),
         "within_median": float(species["within_median"].median()),

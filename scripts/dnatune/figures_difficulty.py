@@ -16,6 +16,7 @@ from dnatune.figures import GREY, MANY_POINTS, OKABE_ITO, WIDTH, empty_figure, s
 KINDS = {
     "gap": ("set apart by a gap", "o"),
     "overlap": ("overlaps with another name", "^"),
+    "nearly": ("nearly the same as another name", "v"),
     "same": ("shares a sequence or a piece", "s"),
     "single": ("spread not known", "D"),
 }
@@ -24,7 +25,7 @@ TICKS = (0, 0.1, 0.5, 1, 2, 5, 10, 15, 20, 30, 50)
 
 @styled
 def barcode_gap(species: pd.DataFrame, colors: Sequence[str] = OKABE_ITO) -> Figure:
-    """Draw one point per class: distance to the nearest other class against the spread within, in per cent.
+    """Draw one point per class: distance to the nearest other class against its two farthest sequences, in per cent.
 
     ``species`` has between_min, within_max (NaN where it is not known: a strip at the left) and verdict. Axes are of
     square roots, because most of what matters is near 0; points are moved aside a little, always in the same way.
@@ -64,7 +65,7 @@ def barcode_gap(species: pd.DataFrame, colors: Sequence[str] = OKABE_ITO) -> Fig
     strip.set_xticks([])
     strip.set_xlabel("no two\nsequences")
     strip.set_ylabel("% to the nearest other name")
-    plane.set_xlabel("% from a sequence to the next of its own name, the largest")
+    plane.set_xlabel("% between the two farthest sequences of the name")
     _per_cent(strip, plane, top)
     figure.legend(*plane.get_legend_handles_labels(), loc="outside upper center", ncols=2)
     return figure

@@ -47,6 +47,30 @@ def kmer_matrix(sequences: Sequence[str], k: int, binary: bool = True) -> sparse
     return matrix
 
 
+def kmer_places(sequences: Sequence[str], k: int) -> sparse.csr_matrix:
+    """Return where the k-mers of ``sequences`` begin, as a CSR matrix (n, 4^k) of float32 with sorted columns.
+
+    A cell is the first place of the k-mer in the sequence, counted from 1; cells are those of ``kmer_matrix``.
+    """
+    lengths = np.fromiter((len(s) for s in sequences), dtype=np.int64, count=len(sequences))
+    columns, places = [np.zeros(0, np.int32)], [np.zeros(0, np.float32)]
+    row_sizes = np.zeros(len(sequences), dtype=np.int64)
+    for start, stop in _blocks(lengths):
+        keys, valid = _block_keys(sequences[start:stop], k)
+        keys, first = np.unique(keys, return_index=True)
+        rows = keys // 4**k
+        # Before each sequence of the block stand those in front of it, and a letter between each two.
+        begins = np.cumsum(lengths[start:stop] + 1) - lengths[start:stop] - 1
+        columns.append((keys % 4**k).astype(np.int32))
+        places.append((valid[first] - begins[rows] + 1).astype(np.float32))
+        row_sizes[start:stop] = np.bincount(rows, minlength=stop - start)
+    pointers = np.concatenate([[0], np.cumsum(row_sizes)])
+    data = np.concatenate(places)
+    matrix = sparse.csr_matrix((data, np.concatenate(columns), pointers), shape=(len(sequences), 4**k))
+    matrix.has_sorted_indices = True
+    return matrix
+
+
 def _blocks(lengths: np.ndarray) -> list[tuple[int, int]]:
     """Cut the rows so that each block has about ``BLOCK_BASES`` bases and at least one row."""
     ends = np.cumsum(lengths)
@@ -59,20 +83,25 @@ def _blocks(lengths: np.ndarray) -> list[tuple[int, int]]:
     return blocks
 
 
-def _block_kmers(sequences: Sequence[str], k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return row, column and count of every distinct k-mer of each sequence, ordered by row and column."""
+def _block_keys(sequences: Sequence[str], k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return row * 4^k + k-mer of every valid place, and the place in the joined text."""
     # One letter that is no base between two sequences keeps k-mers from crossing the border.
     text = np.frombuffer("-".join(sequences).encode("ascii", "replace"), dtype=np.uint8)
     codes = _CODES[text]
     places = len(codes) - k + 1
     if places <= 0:
-        return np.zeros(0, np.int64), np.zeros(0, np.int32), np.zeros(0, np.int64)
+        return np.zeros(0, np.int64), np.zeros(0, np.int64)
     kmers = np.zeros(places, dtype=np.int64)
     for offset in range(k):
         kmers = kmers * 4 + codes[offset : offset + places]
     bad = np.concatenate([[0], np.cumsum(codes == 4)])
-    valid = bad[k:] == bad[:-k]
+    valid = np.flatnonzero(bad[k:] == bad[:-k])
     lengths = np.fromiter((len(s) + 1 for s in sequences), dtype=np.int64, count=len(sequences))
     rows = np.repeat(np.arange(len(sequences)), lengths)[:places]
-    keys, times = np.unique(rows[valid] * 4**k + kmers[valid], return_counts=True)
+    return rows[valid] * 4**k + kmers[valid], valid
+
+
+def _block_kmers(sequences: Sequence[str], k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return row, column and count of every distinct k-mer of each sequence, ordered by row and column."""
+    keys, times = np.unique(_block_keys(sequences, k)[0], return_counts=True)
     return keys // 4**k, (keys % 4**k).astype(np.int32), times

@@ -218,8 +218,8 @@ def drop_repeated_records(settings: Settings, ledger: Ledger) -> None:
 def match_labels(tables: Tables, ledger: Ledger, empty_labels: bool = False) -> np.ndarray:
     """Return the label row (n,) of each record, -1 for none; records without a usable label leave.
 
-    With ``empty_labels`` an empty label is one like others. Raises UserError: ids in one file only, empty labels
-    (unless ``on_mismatch`` is drop).
+    With ``empty_labels`` an empty label is one like others; a record marked as of no labelled species needs none.
+    Raises UserError: ids in one file only, empty labels (unless ``on_mismatch`` is drop).
     """
     settings, columns = tables.settings, tables.settings.columns
     for ids, name in tables._repeats:
@@ -238,6 +238,8 @@ def match_labels(tables: Tables, ledger: Ledger, empty_labels: bool = False) -> 
     empty = np.zeros(len(row), bool)
     empty[row >= 0] = pc.equal(tables.labels[columns.label_name], "").to_numpy()[row[row >= 0]]
     empty &= ledger.kept & (not empty_labels)
+    if columns.known is not None:
+        empty[row >= 0] &= _answers(tables)[row[row >= 0]] != 0
     if empty.any() and settings.on_mismatch != "drop":
         raise UserError(
             f"{settings.labels} has an empty '{columns.label_name}' for {_counted(ledger.names(empty))}; "
@@ -295,17 +297,23 @@ def flagged(tables: Tables, row: np.ndarray, ledger: Ledger) -> np.ndarray:
     if column is None:
         return mask
     kept = np.flatnonzero(ledger.kept)
-    values = tables.labels[column].combine_chunks().dictionary_encode()
-    words = [_TRUTH.get(word.lower(), -1) for word in values.dictionary.to_pylist()]
-    answers = np.array(words, np.int8)[values.indices.to_numpy()[row[kept]]]
+    answers = _answers(tables)[row[kept]]
     wrong = kept[answers < 0]
     if len(wrong):
+        word = tables.labels[column][int(row[wrong[0]])].as_py()
         raise UserError(
-            f"{tables.settings.labels} has '{values[row[wrong[0]]].as_py()}' in column '{column}' for id "
+            f"{tables.settings.labels} has '{word}' in column '{column}' for id "
             f"'{ledger.ids[wrong[0]]}'; expected 1 or 0 (true or false, yes or no)."
         )
     mask[kept] = answers == 0
     return mask
+
+
+def _answers(tables: Tables) -> np.ndarray:
+    """Return what the column ``known`` says in each row of the labels (rows,) int8: 1, 0, -1 for any other word."""
+    values = tables.labels[tables.settings.columns.known].combine_chunks().dictionary_encode()
+    words = [_TRUTH.get(word.lower(), -1) for word in values.dictionary.to_pylist()]
+    return np.array(words, np.int8)[values.indices.to_numpy()]
 
 
 def _without_repeats(settings: Settings, path: str, table: pa.Table, repeats: list[tuple[pa.Array, str]]) -> pa.Table:

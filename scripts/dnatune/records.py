@@ -98,7 +98,7 @@ def read_records(
             scan.length[labelled],
         )
         if task.classes and settings.columns.ranks:
-            _check_ranks(settings, tables, ledger, label_row)
+            _check_ranks(settings, tables, ledger, label_row, strange)
         encoded = task.labels.canonical(texts).dictionary_encode()
         label = _take(encoded.indices.to_numpy(), label_row)
         classes_read = len(np.unique(label[(label_row >= 0) & ~strange]))
@@ -119,13 +119,16 @@ def read_records(
     return summary
 
 
-def _check_ranks(settings: Settings, tables: Tables, ledger: Ledger, label_row: np.ndarray) -> None:
+def _check_ranks(
+    settings: Settings, tables: Tables, ledger: Ledger, label_row: np.ndarray, strange: np.ndarray
+) -> None:
     """Raise UserError where the rank columns of the kept records make no tree."""
     rows = pa.array(label_row[ledger.kept])
     columns = {name: tables.labels[name].take(rows).to_pylist() for name in settings.columns.ranks}
     labels = tables.labels[settings.columns.label_name].take(rows).to_pylist()
     source = LabelSource(str(settings.labels), settings.columns.label_name)
-    lineages(source, ledger.names(ledger.kept).to_pylist(), labels, columns, settings.on_empty_rank)
+    ids, flags = ledger.names(ledger.kept).to_pylist(), strange[ledger.kept]
+    lineages(source, ids, labels, columns, settings.on_empty_rank, flags)
 
 
 def _filter(settings: Settings, scan: Scan, ledger: Ledger) -> None:

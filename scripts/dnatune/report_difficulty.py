@@ -15,11 +15,18 @@ import pandas as pd
 from dnatune import report, report_files
 from dnatune.files import read_json
 from dnatune.report_words import Sentence, counted, percent
+from dnatune.spread import MOST
 from dnatune.suspicious import REASONS
 
 # A page with more rows is slow to open; the files have them all. So many names are all there to be searched for.
 ROWS = 10_000
-VERDICTS = {"same": "shares sequences", "overlap": "overlaps", "gap": "gap", "single": "spread not known"}
+VERDICTS = {
+    "same": "shares sequences",
+    "nearly": "nearly the same",
+    "overlap": "overlaps",
+    "gap": "gap",
+    "single": "spread not known",
+}
 
 
 @dataclass(frozen=True)
@@ -64,16 +71,21 @@ def read(species: str | Path, suspicious: str | Path, summary: str | Path) -> Di
 
 
 def apart_sentence(summary: Mapping[str, Any]) -> Sentence:
-    """Say how many classes are set apart, how many overlap, how many share sequences."""
+    """Say how many classes are set apart, how many overlap, how many are the same as another or nearly so."""
     verdicts = summary["verdicts"]
     judged = summary["classes"] - verdicts["single"]
     text = (
         f"Of {counted(judged, 'name')} that can be judged, {verdicts['gap']:,} "
-        f"{'is' if verdicts['gap'] == 1 else 'are'} set apart by a gap: the nearest other name is farther away than "
-        f"the name's own sequences are from each other. {verdicts['overlap']:,} overlap with another name, and "
-        f"{verdicts['same']:,} share a sequence, or a piece of one, with another name"
+        f"{'is' if verdicts['gap'] == 1 else 'are'} set apart by a gap: the nearest sequence of another name is "
+        "farther away than the two farthest of its own are from each other. "
+        f"{verdicts['overlap']:,} {'overlaps' if verdicts['overlap'] == 1 else 'overlap'} with another name, which "
+        "comes nearer than that. "
+        f"{verdicts['nearly']:,} {'is' if verdicts['nearly'] == 1 else 'are'} nearly the same as another name, at most "
+        f"{percent(summary['nearly_same'])} away, and {verdicts['same']:,} "
+        f"{'shares' if verdicts['same'] == 1 else 'share'} a sequence, or a piece of one, with another name"
     )
-    text += ": no method can tell those sequences apart." if verdicts["same"] else "."
+    text += ": such a sequence does not say which it is." if verdicts["same"] else "."
+    text += " The nearest name of each stands in the table."
     if verdicts["single"]:
         text += (
             f" {counted(verdicts['single'], 'more name')} {'has' if verdicts['single'] == 1 else 'have'} no two "
@@ -85,7 +97,7 @@ def apart_sentence(summary: Mapping[str, Any]) -> Sentence:
 def reach_sentence(summary: Mapping[str, Any]) -> Sentence:
     """Say what the bound of identical sequences is and what the nearest sequence alone reaches."""
     bound, shared = summary["best_accuracy"], int(summary["shared_sequences"])
-    text = "No sequence bears two names, so nothing forbids a perfect score."
+    text = "No sequence bears two names, so identical sequences set no limit."
     if shared:
         text = (
             f"{counted(shared, 'sequence')} {'bears' if shared == 1 else 'bear'} more than one name: nobody could name "
@@ -117,8 +129,10 @@ def suspicious_sentence(summary: Mapping[str, Any]) -> Sentence:
 def compared_sentence(summary: Mapping[str, Any]) -> Sentence:
     """Say how distances were measured and what could not be compared."""
     text = (
-        f"Identity is estimated from {summary['method']} of the shorter of two sequences, without an alignment. Below "
-        f"{percent(summary['min_identity'], 0)} two sequences are not compared."
+        f"Identity is estimated from {summary['method']}, where two sequences overlap, without an alignment; of far "
+        "relatives it is rough, and too high for rRNA genes. Two sequences that overlap in less than half of the "
+        f"shorter, or are less than {percent(summary['min_identity'], 0)} alike, are not compared. Of a name with more "
+        f"than {MOST:,} distinct sequences not all pairs are, but the most distant ones with all others."
     )
     if summary["not_comparable"]:
         text += (

@@ -16,6 +16,7 @@ import pandas as pd
 
 from dnatune.errors import UserError, first_ten
 from dnatune.tasks.base import LabelSource
+from dnatune.unknown_kinds import FLAGGED
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -64,15 +65,24 @@ def described(records: pa.Table, ranks: Sequence[str], column: str, path: str) -
     """Return what label_map.json has under ``taxonomy``, from the records read from ``path``.
 
     ``ranks`` from the label's own upwards; the ``lineages`` of all labels; ``unknown``: the label of each record whose
-    label is not trained, by id. ``column`` is the label column of the user's table.
+    label is not trained, by id; ``flagged``: the lineage of each record of no labelled species, by id. ``column`` is
+    the label column of the user's table.
     """
     texts = records.select(["id", "label", "known", *(f"rank_{rank}" for rank in ranks)]).to_pydict()
     columns = {rank: texts[f"rank_{rank}"] for rank in ranks}
+    kinds = records["unknown"].to_pylist() if "unknown" in records.column_names else [None] * len(records)
+    flagged = [kind == FLAGGED for kind in kinds]
     # Where empty cells are refused, the records step has done it.
-    found = lineages(LabelSource(path, column), texts["id"], texts["label"], columns, "unassigned")
-    each = zip(texts["id"], texts["label"], texts["known"], strict=True)
-    unknown = {name: label for name, label, known in each if not known}
-    return {"ranks": [label_rank(column, ranks), *ranks], "lineages": found, "unknown": unknown}
+    source = LabelSource(path, column)
+    table, row = _filled(source, texts["id"], texts["label"], columns, "unassigned", flagged)
+    own = table[list(range(len(ranks)))].to_numpy(object)
+    each = list(zip(texts["id"], texts["label"], texts["known"], flagged, row, strict=True))
+    return {
+        "ranks": [label_rank(column, ranks), *ranks],
+        "lineages": _of_labels(table),
+        "unknown": {name: label for name, label, known, marked, _ in each if not known and not marked},
+        "flagged": {name: list(own[at]) for name, _, _, marked, at in each if marked},
+    }
 
 
 def lineages(
@@ -81,30 +91,55 @@ def lineages(
     labels: Sequence[str],
     ranks: Mapping[str, Sequence[str | None]],
     empty: str,
+    flagged: Sequence[bool] | None = None,
 ) -> Lineages:
     """Return the lineage of each label: a taxon of each of ``ranks``, None where nothing names one.
 
     ``ids``, ``labels`` and the columns of ``ranks`` (low to high) are (n,). With ``empty`` "unassigned" an empty cell
     takes the taxon that other rows of the same label, genus, ... name; where none does it stays None. With "error"
     it raises UserError, as everything does that makes no tree: a label with two genera, a genus in two families.
+
+    The records that ``flagged`` (n,) marks are of no labelled species: what they are called may be empty, or shared by
+    strangers ("unknown"), and each has a lineage of its own. They raise only where others bear the label or taxon too.
     """
+    return _of_labels(_filled(source, ids, labels, ranks, empty, flagged)[0])
+
+
+def _filled(
+    source: LabelSource,
+    ids: Sequence[str],
+    labels: Sequence[str],
+    ranks: Mapping[str, Sequence[str | None]],
+    empty: str,
+    flagged: Sequence[bool] | None,
+) -> tuple[pd.DataFrame, np.ndarray]:
+    """Return distinct rows of label and ranks (0, 1, ...), empty cells filled, and the row (n,) of each record."""
     names = list(ranks)
     table = pd.DataFrame({"label": labels, **{i: list(ranks[name]) for i, name in enumerate(names)}, "id": ids})
     columns = ["label", *range(len(names))]
     table = table.astype(object).where(table.notna() & (table != ""), None)
+    table["flagged"] = np.zeros(len(table), bool) if flagged is None else np.array(flagged, bool)
     if empty == "error":
         _refuse_empty(source, table, names)
-    table = table.drop_duplicates(subset=columns, ignore_index=True)
+    # What a label says of a flagged record it says only as the name of others.
+    table["label"] = table["label"].where(table["label"].isin(table.loc[~table["flagged"], "label"]), None)
+    groups = table.groupby([*columns, "flagged"], dropna=False, sort=False)
+    row, table = groups.ngroup().to_numpy(), table.drop_duplicates([*columns, "flagged"], ignore_index=True)
     _refuse_contradictions(source, table, columns, names)
     for place, upper in enumerate(columns[1:], start=1):
         for lower in columns[:place][::-1]:
-            said = table.dropna(subset=[lower, upper]).drop_duplicates(lower).set_index(lower)[upper]
+            said = table.dropna(subset=[lower, upper]).drop_duplicates([lower, upper])
+            said = said.drop_duplicates(lower, keep=False).set_index(lower)[upper]
             table[upper] = table[upper].where(table[upper].notna(), table[lower].map(said))
         table[upper] = table[upper].where(table[upper].notna(), None)
     # What was filled in may contradict what others say.
     _refuse_contradictions(source, table, columns, names)
-    first = table.drop_duplicates("label")
-    return {row[0]: list(row[1:]) for row in first[columns].itertuples(index=False, name=None)}
+    return table, row
+
+
+def _of_labels(table: pd.DataFrame) -> Lineages:
+    first = table[~table["flagged"]].drop_duplicates("label").drop(columns=["id", "flagged"])
+    return {row[0]: list(row[1:]) for row in first.itertuples(index=False, name=None)}
 
 
 def _refuse_empty(source: LabelSource, table: pd.DataFrame, names: Sequence[str]) -> None:
@@ -121,13 +156,16 @@ def _refuse_empty(source: LabelSource, table: pd.DataFrame, names: Sequence[str]
 def _refuse_contradictions(
     source: LabelSource, table: pd.DataFrame, columns: Sequence[Any], names: Sequence[str]
 ) -> None:
-    """Raise UserError for the first taxon that is in two taxa of a higher rank; name both rows."""
+    """Raise UserError for the first taxon that is in two taxa of a higher rank; name both rows.
+
+    A taxon of flagged records alone may be a placeholder, which contradicts nothing.
+    """
     called = [source.column, *names]
     # From the rank right below: a genus in two families is said of the genus, not of its species.
     for low, high in [(b, a) for a in range(1, len(columns)) for b in range(a - 1, -1, -1)]:
         lower, upper = columns[low], columns[high]
         pairs = table.dropna(subset=[lower, upper]).drop_duplicates([lower, upper])
-        wrong = pairs[pairs.duplicated(lower, keep=False)]
+        wrong = pairs[pairs.duplicated(lower, keep=False) & pairs[lower].isin(table.loc[~table["flagged"], lower])]
         if wrong.empty:
             continue
         one, two = wrong[wrong[lower] == wrong[lower].iloc[0]].head(2).to_dict("records")
@@ -149,7 +187,7 @@ class Taxonomy:
     ``ranks`` names all ranks, the label's own first; ``taxa`` the names of each higher rank, None for a taxon without a
     name: above each label (or genus, ...) without one there is a taxon of its own. ``parents[r]`` (taxa of rank r,)
     numbers the taxon of rank r + 1 that each belongs to. ``unknown`` gives the lineages of the records whose label was
-    not trained, by id.
+    not trained, and of those flagged as of no label, by id.
     """
 
     ranks: tuple[str, ...]
@@ -178,6 +216,7 @@ class Taxonomy:
             parents[-1][lower] = upper
             lower = upper
         unknown = {name: lineage_of[label] for name, label in given["unknown"].items()}
+        unknown |= given.get("flagged", {})
         return cls(tuple(ranks), tuple(taxa), tuple(parents), unknown)
 
     def to_json(self) -> dict[str, Any]:

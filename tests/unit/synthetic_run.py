@@ -87,15 +87,26 @@ def write_difficulty(root: Path, labels: list[str], sizes: np.ndarray, random: n
     within[0] = np.nan
     verdict = np.where(np.isnan(within), "single", np.where(between > within, "gap", "overlap"))
     columns = {"label": labels, "records": sizes, "distinct_sequences": sizes, "compared": sizes, "not_comparable": 0}
-    distances = {"within_median": within / 2, "within_max": within, "between_min": between}
+    distances = {
+        "within_median": within / 2,
+        "within_nearest": within / 2,
+        "within_max": within,
+        "between_min": between,
+    }
     rest = {"nearest": labels[::-1], "shared_sequences": 0, "verdict": verdict}
     write_tsv(root / "difficulty/species.tsv", pd.DataFrame({**columns, **distances, **rest}))
     rows = [("s9", HOSTILE, "other_strand", "backwards: x (s8, 99.0 %); as given: nothing similar")]
     write_tsv(root / "difficulty/suspicious.tsv", pd.DataFrame(rows, columns=["id", "label", "reason", "evidence"]))
-    counts = {name: int((verdict == name).sum()) for name in ("same", "overlap", "gap", "single")}
+    counts = {name: int((verdict == name).sum()) for name in ("same", "nearly", "overlap", "gap", "single")}
     records = int(sizes.sum())
     summary = {"method": "shared 10-mers", "records": records, "distinct_sequences": records, "compared": records}
-    summary |= {"min_identity": 0.7, "classes": len(labels), "verdicts": counts, "not_comparable": 3}
+    summary |= {
+        "min_identity": 0.7,
+        "classes": len(labels),
+        "verdicts": counts,
+        "not_comparable": 3,
+        "nearly_same": 0.005,
+    }
     summary |= {"best_accuracy": 0.9951, "shared_sequences": 2, "nearest_neighbour_accuracy": 0.96}
     suspicious = {"neighbours_of_another_name": 0, "other_strand": 1, "same_sequence_other_name": 0}
     summary |= {"nearest_neighbour_records": records, "suspicious": suspicious}

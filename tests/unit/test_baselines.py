@@ -17,7 +17,7 @@ from dnatune.baseline_programs import runnable
 from dnatune.baselines import METHODS, naive_bayes_logits
 from dnatune.errors import UserError
 from dnatune.fold_data import load_fold, load_sequences, load_vectors
-from dnatune.kmers import kmer_matrix
+from dnatune.kmers import kmer_matrix, kmer_places
 from dnatune.tasks import task
 
 HOSTILE = ["ACGTACGTNNACGT", "", "AC", "N" * 30, "ACGTNACGT" * 5, "TTTTTTTT", "ACG"]
@@ -58,8 +58,17 @@ def test_kmers_are_those_of_count_vectorizer(k, binary, monkeypatch):
     assert np.array_equal(found.toarray(), reference.transform(sequences).toarray())
 
 
+def test_places_are_those_where_kmers_first_begin(monkeypatch):
+    monkeypatch.setattr(kmers_module, "BLOCK_BASES", 100)
+    rng = np.random.default_rng(0)
+    sequences = HOSTILE + [random_sequence(rng, n) for n in (5, 99, 101, 400)]
+    found = kmer_places(sequences, 3).toarray()
+    words = ["".join(p) for p in itertools.product("ACGT", repeat=3)]
+    assert np.array_equal(found, [[sequence.upper().find(word) + 1 for word in words] for sequence in sequences])
+
+
 def test_no_sequences_are_an_empty_table():
-    assert kmer_matrix([], 4).shape == (0, 256)
+    assert kmer_matrix([], 4).shape == kmer_places([], 4).shape == (0, 256)
 
 
 @pytest.mark.parametrize("alpha", [0.01, 1.0])

@@ -9,14 +9,14 @@ import pyarrow.parquet as pq
 import pytest
 from Bio.Seq import Seq
 
-from dnatune import report_difficulty
+from dnatune import report_difficulty, spread
 from dnatune.difficulty import measure
 from dnatune.figures_difficulty import barcode_gap
 from dnatune.neighbours import neighbours
 
 LOOK = Path(__file__).parents[2] / "workflow" / "report"
 
-SETTINGS = {"min_identity": 0.7, "records": None}
+SETTINGS = {"min_identity": 0.7, "records": None, "nearly_same": 0.005}
 
 
 def changed(sequence, count, rng):
@@ -76,6 +76,82 @@ def test_an_overlap_is_a_nearest_name_within_the_spread(tmp_path):
     rows = [("a0", "a", ancestor), ("a1", "a", changed(ancestor, 12, rng)), ("b0", "b", changed(ancestor, 5, rng))]
     species, _, _ = measured(rows, tmp_path)
     assert species["verdict"].to_dict() == {"a": "overlap", "b": "single"}
+
+
+def differences(one, two):
+    return sum(a != b for a, b in zip(one, two, strict=True))
+
+
+def test_the_spread_is_that_of_the_two_farthest_sequences_of_a_name(tmp_path):
+    # P has two lineages 65 of 650 bases apart, each seen twice; Q lies 20 bases from one of them.
+    rng = np.random.default_rng(0)
+
+    def mutated(sequence, count):
+        bases = list(sequence)
+        for place in rng.choice(len(bases), count, replace=False):
+            bases[place] = rng.choice([b for b in "ACGT" if b != bases[place]])
+        return "".join(bases)
+
+    base = "".join(rng.choice(list("ACGT"), 650))
+    far, near = mutated(base, 65), mutated(base, 20)
+    rows = [(f"p{i}", "P", mutated(ancestor, 1)) for i, ancestor in enumerate([base, base, far, far])]
+    rows += [(f"q{i}", "Q", mutated(near, 1)) for i in range(2)]
+    sequences = [row[2] for row in rows]
+    species, _, summary = measured(rows, tmp_path)
+    assert species["verdict"].to_dict() == {"P": "overlap", "Q": "gap"}
+    assert summary["verdicts"] == {"same": 0, "nearly": 0, "overlap": 1, "gap": 1, "single": 0}
+    apart = max(differences(one, two) for one in sequences[:2] for two in sequences[2:4])
+    assert species.loc["P", "within_max"] == pytest.approx(apart / 650, abs=0.012)
+    assert species.loc["P", "within_nearest"] == pytest.approx(2 / 650, abs=0.001)
+    between = min(differences(one, two) for one in sequences[:4] for two in sequences[4:])
+    assert species.loc["Q", "between_min"] == pytest.approx(between / 650, abs=0.004)
+
+
+@pytest.mark.parametrize(("bases", "verdict"), [(0, "same"), (1, "nearly"), (3, "nearly"), (5, "gap")])
+def test_names_that_differ_in_hardly_a_base_are_nearly_the_same(tmp_path, bases, verdict):
+    rng = np.random.default_rng(5)
+    ancestor = "".join(rng.choice(list("ACGT"), 650))
+    other = changed(ancestor, bases, rng)
+    rows = [("p0", "P", ancestor), ("p1", "P", ancestor), ("q0", "Q", other), ("q1", "Q", other)]
+    species, _, summary = measured(rows, tmp_path)
+    assert set(species["verdict"]) == {verdict} and species.loc["P", "nearest"] == "Q"
+    assert summary["verdicts"][verdict] == 2
+    # A base lies in ten of the 641 k-mers.
+    assert species.loc["P", "between_min"] == pytest.approx(1 - (1 - 10 * bases / 641) ** 0.1, abs=1e-6)
+    assert species.loc["P", "within_max"] == 0
+    strict, _, _ = measured(rows, tmp_path, nearly_same=0)
+    assert set(strict["verdict"]) == {"gap" if bases else "same"}
+
+
+def test_sequences_of_shifted_regions_are_compared_where_they_overlap(tmp_path):
+    rng = np.random.default_rng(6)
+    gene = "".join(rng.choice(list("ACGT"), 1400))
+    # Of P three regions: the second overlaps the first in 400 of 600 bases and differs in 4 of them; the third overlaps
+    # the second in 200, less than half.
+    second = gene[200:230] + changed(gene[230:570], 4, rng) + gene[570:800]
+    rows = [("p0", "P", gene[:600]), ("p1", "P", second), ("p2", "P", gene[600:1200])]
+    rows += [(f"q{i}", "Q", changed(gene[:600], 12, rng)) for i in range(2)]
+    species, _, _ = measured(rows, tmp_path)
+    # 4 places, each in ten of the 391 k-mers that lie in both.
+    expected = 1 - ((391 - 40) / 391) ** 0.1
+    assert species.loc["P", ["within_max", "within_nearest"]].tolist() == pytest.approx([expected] * 2, abs=1e-6)
+    assert species.loc["P", "not_comparable"] == 1 and species.loc["P", "verdict"] == "gap"
+    # And of another name: Q as p1, shifted by 200 bases.
+    rows = [("p0", "P", gene[:600]), ("q0", "Q", second), ("q1", "Q", second)]
+    species, _, _ = measured(rows, tmp_path)
+    assert species.loc["Q", "between_min"] == pytest.approx(expected, abs=1e-6)
+
+
+def test_of_a_large_class_the_odd_one_out_is_found(monkeypatch, tmp_path):
+    rng = np.random.default_rng(7)
+    ancestor = "".join(rng.choice(list("ACGT"), 600))
+    rows = [(f"a{i}", "a", changed(ancestor, i % 12, rng)) for i in range(40)]
+    rows[23] = ("odd", "a", changed(ancestor, 30, rng))
+    all_pairs, _, _ = measured(rows, tmp_path)
+    monkeypatch.setattr(spread, "MOST", 14)  # 196 pairs: 4 sequences of about 40 with all others
+    some, _, _ = measured(rows, tmp_path)
+    assert some.loc["a", "within_nearest"] == all_pairs.loc["a", "within_nearest"]
+    assert some.loc["a", "within_max"] == pytest.approx(all_pairs.loc["a", "within_max"], rel=0.05)
 
 
 def test_a_wrong_name_and_a_turned_record_are_listed_with_their_evidence(tmp_path):
@@ -156,6 +232,9 @@ def test_the_page_says_what_was_found(tmp_path):
     assert "<script>alert" not in html and "&lt;script&gt;alert(1)" in html
     assert "3 sequences bear more than one name" in html and "shares sequences" in html
     assert "1 sequence has others of the same name, but none similar enough" in html
+    _, _, wide = measured(rows, tmp_path, nearly_same=0.025)
+    text = report_difficulty.apart_sentence(wide).text
+    assert "2 are nearly the same as another name, at most 2.5 % away, and 4 share a sequence" in text
 
 
 def test_the_figure_has_a_point_for_each_name_that_has_a_neighbour(tmp_path):

@@ -122,7 +122,7 @@ def test_only_differences_that_survive_the_correction_are_called_real():
 
 
 def test_a_metric_that_only_folds_can_test_counts_too():
-    tests = tests_of(
+    tests = paired(
         ("folds", "pr_auc_macro", "lm", "knn", 0.1, 1e-6, 1e-5),
         ("sequences", "accuracy", "lm", "knn", 0.01, 0.3, 0.6),
         ("folds", "accuracy", "lm", "knn", 0.01, 1e-6, 1e-5),

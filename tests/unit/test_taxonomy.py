@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -16,10 +17,11 @@ from dnatune.taxonomy import Taxonomy, described, label_rank, lineages, prefixes
 SOURCE = LabelSource("fish.csv", "species")
 
 
-def read(rows, ranks=("genus", "family"), empty="error"):
-    """Return the lineages of rows (id, label, rank, ...)."""
+def read(rows, ranks=("genus", "family"), empty="error", flagged=None):
+    """Return the lineages of rows (id, label, rank, ...); ``flagged`` are ids."""
     ids, labels, *columns = zip(*rows, strict=True)
-    return lineages(SOURCE, ids, labels, dict(zip(ranks, columns, strict=True)), empty)
+    marked = None if flagged is None else [name in flagged for name in ids]
+    return lineages(SOURCE, ids, labels, dict(zip(ranks, columns, strict=True)), empty, marked)
 
 
 def test_one_lineage_for_each_label():
@@ -62,6 +64,56 @@ def test_a_contradiction_that_shows_only_when_cells_are_filled():
     rows = [("1", "a", "A", "", "O"), ("2", "b", "A", "F", ""), ("3", "c", "C", "F", "P")]
     with pytest.raises(UserError, match=r"family 'F' is in order 'O' .* and in order 'P'"):
         read(rows, ("genus", "family", "order"), "unassigned")
+
+
+KNOWN = [("1", "a", "A", "F"), ("2", "b", "B", "G")]
+
+
+def flagged_ones(rows, empty="error"):
+    """Return what ``described`` says of the flagged ``rows`` beside those of KNOWN."""
+    columns = dict(zip(("id", "label", "rank_genus", "rank_family"), zip(*KNOWN, *rows, strict=True), strict=True))
+    kinds = {
+        "known": [True] * len(KNOWN) + [False] * len(rows),
+        "unknown": [None] * len(KNOWN) + ["flagged"] * len(rows),
+    }
+    read([*KNOWN, *rows], empty=empty, flagged={row[0] for row in rows})
+    found = described(pa.table(columns | kinds), ["genus", "family"], "species", "records.parquet")
+    assert found["lineages"] == {"a": ["A", "F"], "b": ["B", "G"]} and found["unknown"] == {}
+    assert Taxonomy.of({"label2id": {"a": 0, "b": 1}, "taxonomy": found}).unknown == found["flagged"]
+    return found["flagged"]
+
+
+def test_what_flagged_records_share_is_no_name_of_a_species():
+    # A placeholder, nothing at all, the same placeholder as a genus: each record has a lineage of its own.
+    rows = [("u1", "unknown", "A", "F"), ("u2", "unknown", "B", "G"), ("u3", "", "B", "G"), ("u4", None, "C", "F")]
+    rows += [("u5", "unknown", "unknown", "F"), ("u6", "unknown", "unknown", "G")]
+    assert flagged_ones(rows) == {name: [genus, family] for name, _, genus, family in rows}
+
+
+def test_empty_ranks_of_flagged_records_are_filled_from_taxa_and_not_from_placeholders():
+    rows = [("u1", "unknown", "A", ""), ("u2", "unknown", "", ""), ("u3", "a", "", ""), ("u4", "unknown", "sp.", "F")]
+    rows += [("u5", "unknown", "sp.", "G"), ("u6", "unknown", "sp.", "")]
+    assert flagged_ones(rows, "unassigned") == {
+        "u1": ["A", "F"], "u2": [None, None], "u3": ["A", "F"], "u4": ["sp.", "F"], "u5": ["sp.", "G"],
+        "u6": ["sp.", None],
+    }  # fmt: skip
+    with pytest.raises(UserError, match=r"empty 'family' for 1 id \(u1\)"):
+        read([*KNOWN, rows[0]], flagged={"u1"})
+
+
+@pytest.mark.parametrize(
+    ("row", "sentence"),
+    [
+        (("u", "a", "B", "G"), "species 'a' is in genus 'A' (id 1) and in genus 'B' (id u)"),
+        (("u", "unknown", "A", "G"), "genus 'A' is in family 'F' (id 1) and in family 'G' (id u)"),
+    ],
+)
+def test_a_flagged_record_may_not_contradict_known_ones(row, sentence):
+    with pytest.raises(UserError) as caught:
+        read([*KNOWN, row], flagged={"u"})
+    assert sentence in str(caught.value)
+    with pytest.raises(UserError):
+        read([*KNOWN, ("3", "a", "B", "G"), ("u", "unknown", "B", "G")], flagged={"u"})
 
 
 def of(lineage, ranks=("species", "genus", "family"), unknown=None, more=()):
@@ -130,6 +182,7 @@ def test_what_the_label_map_says_of_lineages(table):
     found = described(records, ["genus"], "label", "records.parquet")
     assert found == {
         "ranks": ["species", "genus"], "lineages": {"a": ["A"], "b": ["B"], "r": ["B"]}, "unknown": {"s5": "r"},
+            "flagged": {},
     }  # fmt: skip
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -17,6 +18,7 @@ from dnatune.folds import HELD_OUT, TEST, TRAIN, VALIDATION, fold_roles, held_ou
 from dnatune.labels import map_labels
 from dnatune.records import Settings, read_records
 from dnatune.tasks import task
+from dnatune.taxonomy import Taxonomy, described
 
 TASK = task("multiclass")
 RNG = np.random.default_rng(0)
@@ -121,6 +123,44 @@ def test_flagged_records_are_scored_but_never_trained(written):
         assert len(fold.held_out) == 8 and set(fold.scored_kinds[-8:]) == {"held_out"}
         assert len(fold.known) == 48
         assert not np.isin(fold.labels[fold.held_out], fold.labels[fold.train]).any()
+
+
+def unnamed(folder, **labels):
+    """Rewrite the table: the species of these records."""
+    table = pd.read_csv(folder / "l.csv", dtype=str).set_index("id")
+    for name, label in labels.items():
+        table.loc[name, "label"] = label
+    table.to_csv(folder / "l.csv")
+
+
+@pytest.mark.parametrize("policy", ["error", "drop"])
+def test_flagged_records_need_no_name_of_their_own(written, policy):
+    read, folder = written
+    unnamed(folder, f0="", f1="unknown", f2="unknown")  # f2 of another genus than f1
+    summary = read(on_mismatch=policy)
+    assert summary["records_flagged"] == 3 and summary["classes_read"] == summary["classes_known"] + 1 == 7
+    assert summary["removed"] == {"rare_class": 1, "flagged_but_known": 1}
+    assert len(read_json(folder / "map.json")["label2id"]) == 6
+    table = pq.read_table(folder / "records.parquet")
+    taxonomy = described(table, ["genus"], "label", folder / "records.parquet")
+    tree = Taxonomy.of(read_json(folder / "map.json") | {"taxonomy": taxonomy})
+    assert tree.unknown == {"f0": ["Genus0"], "f1": ["Genus0"], "f2": ["Genus1"], "one": ["Rarus"]}
+    names = list(read_json(folder / "map.json")["label2id"])
+    split_folds(folder / "records.parquet", names, {"folds": 4, "validation_share": 0.2}, 0, folder / "f.tsv", TASK)
+    assert audit_folds(folder / "f.tsv", folder / "records.parquet", "k-fold")["clean"]
+    fold = load_fold(folder / "records.parquet", folder / "f.tsv", folder / "map.json", 0, TASK)
+    assert set(fold.ids[fold.unknown]) == {"f0", "f2", "one"}
+
+
+def test_a_known_record_needs_a_name_and_a_flagged_one_no_other_genus(written):
+    read, folder = written
+    unnamed(folder, f0="", s5="")
+    with pytest.raises(UserError, match=r"empty 'label' for 1 id \(s5\); fill it in"):
+        read()
+    assert read(on_mismatch="drop")["removed"]["empty_label"] == 1
+    unnamed(folder, f0="Genus2 species5", s5="Genus0 species0")
+    with pytest.raises(UserError, match=r"label 'Genus2 species5' is in genus 'Genus2' .* 'Genus0' \(id f0\)"):
+        read()
 
 
 def test_without_the_column_flagged_records_are_labelled_like_others(written):
