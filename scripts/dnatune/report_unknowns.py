@@ -9,7 +9,7 @@ import pandas as pd
 from dnatune import report_tables
 from dnatune import report_words_unknowns as words
 from dnatune.rejection import SCORES
-from dnatune.unknown_kinds import UNKNOWN_KINDS
+from dnatune.unknown_kinds import HELD_OUT, UNKNOWN_KINDS
 
 if TYPE_CHECKING:
     from dnatune.report import Run
@@ -45,6 +45,8 @@ def section(run: Run) -> dict[str, Any]:
     best = run.naming if run.naming in models else models[0]
     own = {fold: entry for (name, fold), entry in fitted.items() if name == best}
     found["sentences"] = words.threshold_sentences(own[min(own)], len(own))
+    if best in run.engines and HELD_OUT in _kinds(means):
+        found["sentences"].append(words.WITNESS)
     found["best"] = best
     kept = 1 - means["test", "rejected", "all", best]
     everything = _kind(means, "all", best)

@@ -54,6 +54,15 @@ def test_numbers_of_the_section(run):
     assert found["notes"] == [f"{model}, fold 0, 1: few records" for model in run.language_models]
 
 
+def test_an_engine_that_chose_by_held_out_species_says_so(run):
+    name = run.best
+    assert words.WITNESS not in report_unknowns.section(run)["sentences"]
+    engine = dataclasses.replace(run, engines=[name], predict_with=name)
+    assert words.WITNESS not in report_unknowns.section(engine)["sentences"]
+    held = run.metrics.assign(**{"class": run.metrics["class"].replace("flagged", "held_out")})
+    assert words.WITNESS in report_unknowns.section(dataclasses.replace(engine, metrics=held))["sentences"]
+
+
 def test_words_of_the_section(run):
     text = html.unescape(render(run))
     assert 'id="unknowns"' in text
