@@ -198,6 +198,21 @@ def test_the_guarantee_itself_is_exact_on_exchangeable_records():
     assert np.mean(kept) == pytest.approx(0.9, abs=0.015)
 
 
+def test_between_two_scores_as_much_is_kept_as_was_asked():
+    """13 groups: 0.9 x 14 = 12.6, so the 13th of 13 keeps 13/14 of new ones; 0.6 of the way to it, 0.9."""
+    scores = np.arange(13, 0, -1) / 10
+    assert prediction_sets.threshold(scores, np.arange(13), 0.9) == pytest.approx(0.1)
+    assert prediction_sets.threshold(scores, np.arange(13), 0.9, True) == pytest.approx(0.2 - 0.6 * 0.1)
+    # Nothing was rounded: 0.9 x 20 = 18.
+    assert prediction_sets.threshold(np.arange(19) / 10, np.arange(19), 0.9, True) == pytest.approx(0.1)
+    kept = []
+    for seed in range(4000):
+        values = np.random.default_rng(seed).random(14)
+        limits = [prediction_sets.threshold(values[:13], np.arange(13), 0.9, between) for between in (False, True)]
+        kept.append(values[13] >= np.array(limits))
+    assert np.mean(kept, axis=0) == pytest.approx([13 / 14, 0.9], abs=0.012)
+
+
 def test_every_class_with_members_enough_has_the_promise_by_itself():
     own, others = [], []
     for seed in range(60):
