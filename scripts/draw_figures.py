@@ -8,9 +8,8 @@ from dnatune.job import job
 from dnatune.tasks import task
 
 with job(snakemake) as log:
-    data = FigureData(
-        snakemake.input, task(**snakemake.params.task), snakemake.params.colors, snakemake.params.predict_with
-    )
+    params = snakemake.params
+    data = FigureData(snakemake.input, task(**params.task), params.colors, params.saved, params.predict_with)
     paths = [Path(path) for path in snakemake.output]
     for name in dict.fromkeys(path.stem for path in paths):
         save_figure(DRAWN[name](data), *(path for path in paths if path.stem == name))

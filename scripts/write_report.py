@@ -39,6 +39,7 @@ with job(snakemake) as log:
         config=settings.config,
         left_out=list(settings.left_out),
         engines=list(settings.engines),
+        saved=list(settings.saved),
         predict_with=settings.predict_with,
         library_versions=dict(settings.library_versions),
     )
@@ -48,7 +49,7 @@ with job(snakemake) as log:
         files, keep = (given.curve, given.gains, given.training_records), settings.config["learning_curve"]["keep"]
         run.more_data = report_more_data.read(*files, kind, keep, run.language_models)
     if run.task.classes:
-        run.unknowns = report_files.unknowns(report_files.listed(given.get("scores")), run.best, run.task)
+        run.unknowns = report_files.unknowns(report_files.listed(given.get("scores")), run.naming, run.task)
     text = report.render(run, given.template, given.css, given.js)
     tables = report.tables(run)
     for path in report_files.listed(snakemake.output.tables):

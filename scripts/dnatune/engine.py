@@ -147,16 +147,20 @@ def validation_losses(runs: Sequence[Mapping[str, Any]]) -> dict[str, float]:
 
 
 def naming_model(
-    runs: Sequence[Mapping[str, Any]], engines: Sequence[str], model: str | None, wanted: str | None
+    runs: Sequence[Mapping[str, Any]],
+    engines: Sequence[str],
+    saved: Sequence[str],
+    best: str | None,
+    wanted: str | None,
 ) -> str | None:
-    """Return who names new sequences: the one ``wanted`` by the configuration, else ``predictor``'s choice.
+    """Return who names new sequences: the one ``wanted`` if it is there, else that of ``predictor``.
 
-    ``runs`` are the engine's run.json, ``model`` the best saved language model, None without one. None where nothing
-    is saved at all.
+    ``runs`` are the engine's run.json; ``saved`` the language models that are saved, ``best`` the best of them on
+    validation. None where nothing is saved at all.
     """
-    if wanted or not engines:
-        return wanted or model
-    return predictor(runs, engines[0], model) or engines[0]
+    if wanted in [*engines, *saved]:
+        return wanted
+    return predictor(runs, engines[0], best) or engines[0] if engines else best
 
 
 def predictor(runs: Sequence[Mapping[str, Any]], engine: str, model: str | None) -> str | None:

@@ -34,13 +34,21 @@ CONFUSIONS_SHOWN = 20
 
 
 class FigureData:
-    """The files of a run (``given``: the rule's named inputs) as tables; ``colors`` and ``predict_with`` of the
-    configuration."""
+    """The files of a run (``given``: the rule's named inputs) as tables; ``colors``, ``predict_with`` and the language
+    models that are ``saved`` of the configuration."""
 
-    def __init__(self, given: Any, task: Task, colors: Sequence[str], predict_with: str | None = None) -> None:
+    def __init__(
+        self,
+        given: Any,
+        task: Task,
+        colors: Sequence[str],
+        saved: Sequence[str] = (),
+        predict_with: str | None = None,
+    ) -> None:
         self.given = given
         self.task = task
         self.colors = list(colors)
+        self.saved = list(saved)
         self.predict_with = predict_with
 
     @cached_property
@@ -108,8 +116,8 @@ class FigureData:
     def naming(self) -> str | None:
         """Who names new sequences, as ``report.Run.naming``: the figures of single names are of this one."""
         pools = report_files.records_of(report_files.listed(self.given.get("engine_runs")))
-        model = self.best if self.best in self.language_models else None
-        return naming_model(pools, self.engines, model, self.predict_with) or self.best
+        best = report_tables.best_model(self.metrics, self.saved, self.task)
+        return naming_model(pools, self.engines, self.saved, best, self.predict_with) or self.best
 
     def fold_table(self, name: str, model: str | None = None) -> pd.DataFrame:
         """One of the task's own tables, of a model (the best one), all folds together."""

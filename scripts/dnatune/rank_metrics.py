@@ -46,14 +46,17 @@ def known_figures(test: Judged, settings: EvaluationSettings) -> pd.DataFrame:
     """Return metric, class, value of the final answers on test records, at every rank of the taxonomy.
 
     ``named``: the share of records that get a name at the rank, and ``named_right``: the share of these that is right
-    (missing where none is). ``misclassified`` of those whose taxon the fold trains, ``novel`` and ``overclassified`` of
-    those whose taxon it does not: see ``_errors``.
+    (missing where none is), without those whose taxon the label table does not state. ``misclassified`` of those whose
+    taxon the fold trains, ``novel`` and ``overclassified`` of those whose taxon it does not: see ``_errors``.
     """
     taxonomy, values = settings.taxonomy, {}
     for rank in range(len(taxonomy.ranks) if taxonomy is not None and len(test.scores.id) else 0):
         taxa = taxonomy.of_label[rank][test.scores.label]
         named, right = test.answer.named(rank), test.answer.taxa[rank] == taxa
-        found = _named(named, right) | _errors(named, right, _trained_or_not(taxa, rank, settings))
+        truth = _trained_or_not(taxa, rank, settings)
+        stated = named & (truth != UNSTATED)
+        found = {"named": named.mean(), "named_right": right[stated].mean() if stated.any() else np.nan}
+        found |= _errors(named, right, truth)
         values |= {at(metric, taxonomy.ranks[rank]): value for metric, value in found.items()}
     return tidy(values)
 

@@ -70,6 +70,7 @@ class Run:
     config: Mapping[str, Any] = field(default_factory=dict)
     left_out: Sequence[str] = ()
     engines: Sequence[str] = ()
+    saved: Sequence[str] = ()
     predict_with: str | None = None
     library_versions: Mapping[str, str] = field(default_factory=dict)
 
@@ -96,8 +97,12 @@ class Run:
     def naming(self) -> str | None:
         """Who names new sequences: what the sections on single names speak of. The best one where nothing is saved."""
         pools = [entry for entry in self.runs if entry["model"] in self.engines]
-        model = self.best if self.best in self.language_models else None
-        return naming_model(pools, self.engines, model, self.predict_with) or self.best
+        return naming_model(pools, self.engines, self.saved, self.best_saved, self.predict_with) or self.best
+
+    @property
+    def best_saved(self) -> str | None:
+        """The best language model on validation among those that are saved, None without one."""
+        return report_tables.best_model(self.metrics, self.saved, self.task)
 
     @property
     def whose(self) -> str:
@@ -266,7 +271,7 @@ def render(run: Run, template: str | Path, css: str | Path, js: str | Path) -> s
             checks=report_files.audit_checks(run.audit, run.task.classes),
             paired=run.paired.to_dict("records"),
             set_words=report_words_sets.sentences_of(run),
-            unknown_words=report_words.unknowns_sentence(_of(run.unknowns, run.best)) if len(run.unknowns) else "",
+            unknown_words=report_words.unknowns_sentence(_of(run.unknowns, run.naming)) if len(run.unknowns) else "",
             unknowns=run.unknowns.to_dict("records"),
             engine=report_engine.shown(run) if run.engines else None,
             metric=run.words,

@@ -81,8 +81,8 @@ def verdict(counts: int, ahead: int, sure: int) -> str:
 
 def who_names(run: Run) -> str:
     """Say who names new sequences, and why."""
-    engine, model = run.engines[0], run.best if run.best in run.language_models else None
-    if run.predict_with:
+    engine, model = run.engines[0], run.best_saved
+    if run.naming == run.predict_with:
         return f"snakemake predict uses {run.predict_with}, as the configuration says."
     losses, chosen = validation_losses(engine_runs(run)), run.naming
     if engine not in losses:

@@ -260,14 +260,13 @@ def certainty_sentence(
         text += f" (before calibration {100 * raw.mean:.1f})"
     text += "."
     if pooled is not None and by_chance is not None:
+        text += " Part of that is the chance of few sequences: with" if pooled.mean < calibrated.mean else " With"
         text += (
-            f" Part of that is the chance of few sequences: with those of all folds together it is "
-            f"{100 * pooled.mean:.1f}, where perfect probabilities would show {100 * by_chance.low:.1f} to "
-            f"{100 * by_chance.high:.1f}"
+            f" those of all folds together it is {100 * pooled.mean:.1f}, where perfect probabilities would show "
+            f"{100 * by_chance.low:.1f} to {100 * by_chance.high:.1f}"
         )
-        text += (
-            ", so they are a little off." if pooled.mean > by_chance.high else ", so nothing says that they are wrong."
-        )
+        little = "a little off" if off < 5 else "off by more than chance explains"
+        text += f", so they are {little}." if pooled.mean > by_chance.high else ", so nothing says that they are wrong."
     if math.isfinite(log_loss.mean):
         text += f" It typically gives the true {word} a probability of {percent(math.exp(-log_loss.mean), 0)}"
         text += f" (log loss {number(log_loss.mean)})."

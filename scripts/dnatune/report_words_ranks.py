@@ -36,7 +36,9 @@ def depth(table: pd.DataFrame, threshold: float) -> str:
 def landing(table: pd.DataFrame, lowest: str) -> str:
     """Say where wrong best guesses land, named or not; ``table`` is that of ``report_ranks.mistakes``, ``lowest`` the
     label's own rank."""
-    total = int(table["count"].sum()) if len(table) else 0
+    if not len(table):
+        return ""
+    total = int(table["count"].sum())
     if not total:
         return f"The best guess of no test sequence was a wrong {lowest}."
     parts = []

@@ -79,11 +79,14 @@ def sentences(table: pd.DataFrame, model: str | None, promised: float, accuracy:
         return []
     every = mine.loc["all"]
     kept, size = every["set_coverage"], every["set_size"]
-    verdict = "kept" if kept >= promised - TOLERANCE else "not kept"
+    # The promise counts identical sequences once.
+    distinct = every["set_coverage_distinct"]
+    verdict = "kept" if distinct >= promised - TOLERANCE else "not kept"
+    once = f", {_percent(distinct)} with identical ones counted once" if abs(distinct - kept) >= 0.0005 else ""
     found = [
         f"The promise was {_percent(promised)} and is {verdict}: the true name is in the set of {_percent(kept)} of "
         f"the test sequences of {model} ({_percent(every['set_coverage_low'])} to "
-        f"{_percent(every['set_coverage_high'])} in single folds). A set holds {size:.1f} names on average, "
+        f"{_percent(every['set_coverage_high'])} in single folds{once}). A set holds {size:.1f} names on average, "
         f"and one name alone for {_percent(every['set_single'])} of the sequences."
     ]
     empty = every["set_empty"]

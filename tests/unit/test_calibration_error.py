@@ -75,3 +75,5 @@ def test_chance_in_words():
     # The mean over folds, 4 points, is mostly chance.
     assert "nearly at their word" in said(0.015) and "must be read with care" in said(0.06)
     assert "nothing says that they are wrong" in said(0.015) and "a little off" in said(0.025)
+    assert "chance of few sequences" in said(0.025) and "chance of few sequences" not in said(0.2)
+    assert "must not be trusted" in said(0.2) and "off by more than chance explains" in said(0.2)

@@ -111,6 +111,13 @@ def test_a_genus_that_this_fold_does_not_train_is_new_to_it():
     assert (found["novel@family"], found["overclassified@family"]) == (1, 1)  # family G has C alone
 
 
+def test_a_known_record_whose_genus_is_not_stated_is_neither_right_nor_wrong_there():
+    tested = scored("test", [0, 3], sure_of(0, 2), [0, 0])  # both named genus A; C a has no genus in the table
+    found = values([tested], settings(more={"C a": [None, "G"]}), split="test")
+    assert (found["named@genus"], found["named_right@genus"], found["misclassified@genus"]) == (1, 1, 0)
+    assert (found["named_right@family"], found["misclassified@family"]) == (0.5, 0.5)
+
+
 def test_names_of_known_records_are_those_after_rejection():
     p = np.vstack([sure_of(0, 4), [[0.5, 0.45, 0.03, 0.02]] * 2, [[0.4, 0.2, 0.3, 0.1]] * 2])
     #   right  rejected  wrong species  wrong, rejected  genus sure  genus sure, wrong genus  family sure, twice

@@ -43,6 +43,7 @@ def read_run(root, models=MODELS, baselines=BASELINES, **more):
         comparison=report_files.table(root / "comparison.tsv"),
         paired=report_files.table(root / "paired_tests.tsv"),
         language_models=list(models),
+        saved=more.pop("saved", list(models)),
         baselines=list(baselines),
         history=report_files.of_folds(sorted(root.glob("models/*/fold_*/history.tsv"))),
         task=TASK,

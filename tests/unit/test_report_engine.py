@@ -72,6 +72,16 @@ def test_sections_on_single_names_speak_of_the_one_that_names(run):
     assert "test sequences of engine" in section and "engine ★" in section
 
 
+def test_only_what_is_saved_names(run):
+    other = next(name for name in MODELS if name != run.best)
+    # packaging.models leaves the best one out.
+    assert replace(run, engines=[], saved=[other]).naming == other
+    assert replace(run, engines=[], saved=[other]).whose.startswith(f"This section speaks of {other}")
+    # The engine that is asked for cannot be pooled on this machine.
+    assert replace(run, engines=[], predict_with="engine").naming == run.best
+    assert replace(run, engines=[], predict_with="engine").whose == ""
+
+
 def test_the_section_is_there_with_an_engine_only(run):
     page = render(run)
     assert '<section id="engine">' in page and "what all agree on (product)" in page

@@ -55,6 +55,14 @@ def test_a_kept_and_a_broken_promise_in_words():
     assert "1.5 names on average, and one name alone for 70.0 %" in said(0.91)
 
 
+def test_the_promise_counts_identical_sequences_once():
+    table = report_words_sets.table(rows("m", 0.87))
+    table["set_coverage_distinct"] = 0.905
+    text = " ".join(report_words_sets.sentences(table, "m", 0.9, 0.5))
+    assert "and is kept: the true name is in the set of 87.0 %" in text
+    assert "90.5 % with identical ones counted once" in text and "identical" not in said(0.91)
+
+
 def test_a_model_better_than_the_promise_is_explained():
     assert "first name alone is right for 97.0 %, more than was asked" in said(0.97, accuracy=0.97)
     assert "more than was asked" not in said(0.9, accuracy=0.85) + said(0.9, accuracy=math.nan)
