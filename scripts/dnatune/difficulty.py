@@ -105,14 +105,12 @@ def classes_table(
     of = entries.label[asked]
     distinct = distinct_per_class(label, sequence, classes)
     own = np.where(np.isnan(measured.own) & (entries.copies[asked] > 1), 0.0, measured.own)
-    rows = pd.DataFrame({"label": of, "own": own, "other": measured.other}).groupby("label")
+    rows = pd.DataFrame({"label": of, "own": own}).groupby("label")
     within_nearest = rows["own"].max().reindex(range(classes)).to_numpy()
     shared = np.unique(sequence[conflicting(sequence, label)])
     of_shared = np.isin(sequence[entries.first], shared)
-    nearest = np.full(classes, "", object)
-    order = np.lexsort((np.arange(len(of)), np.nan_to_num(measured.other, nan=2.0)))[::-1]
-    hit = order[~np.isnan(measured.other[order])]
-    nearest[of[hit]] = [names[c] for c in entries.label[measured.other_place[hit]]]
+    between = zip(measured.between, measured.nearest, strict=True)
+    nearest = ["" if np.isnan(distance) else names[c] for distance, c in between]
     table = pd.DataFrame(
         {
             "label": names,
@@ -123,7 +121,7 @@ def classes_table(
             "within_median": rows["own"].median().reindex(range(classes)).to_numpy(),
             "within_nearest": within_nearest,
             "within_max": np.fmax(within_nearest, measured.farthest),
-            "between_min": rows["other"].min().reindex(range(classes)).to_numpy(),
+            "between_min": measured.between,
             "nearest": nearest,
             "shared_sequences": np.bincount(entries.label[of_shared], minlength=classes),
         }

@@ -20,10 +20,12 @@ OUTPUTS = 10
 
 @dataclass(frozen=True)
 class FoldSize:
-    """Records that a fold trains on, that it validates on and that it scores (validation, test and unknown ones), on
-    average; a table of scores has ``rows`` rows for each (bases, where each base has a label) and ``outputs`` columns.
+    """Records of labels that are trained (``known``), and of a fold those that it trains on, that it validates on and
+    that it scores (validation, test and unknown ones), on average or at most; a table of scores has ``rows`` rows for
+    each (bases, where each base has a label) and ``outputs`` columns.
     """
 
+    known: float
     train: float
     validation: float
     scored: float
@@ -49,16 +51,24 @@ def fold_size(
     validation_share: float,
     held_out_share: float = 0.0,
     rows: float = 1.0,
+    parts: Mapping[str, int] | None = None,
 ) -> FoldSize:
     """Return the size of a fold of ``known`` records that have a label to train, and ``unknown`` ones.
 
-    With one fold the parts are the user's own, and each may be nearly all.
+    With one fold the parts are the user's own: ``parts`` counts the known records of each; until then each may be
+    nearly all.
     """
-    if folds == 1:
-        return FoldSize(known, known, known + unknown, outputs, rows)
-    rest = known * (1 - 1 / folds)
-    validation = rest * validation_share
-    return FoldSize(rest, validation, known / folds + validation + known * held_out_share + unknown, outputs, rows)
+    if folds > 1:
+        test = known / folds
+        train = known - test
+        validation = train * validation_share
+    elif parts:
+        test, train = parts["test"], parts["train"]
+        validation = parts["validation"] or train * validation_share
+    else:
+        return FoldSize(known, known, known, known + unknown, outputs, rows)
+    scored = test + validation + known * held_out_share + unknown
+    return FoldSize(known, train, validation, scored, outputs, rows)
 
 
 def size_in_run(
@@ -69,7 +79,7 @@ def size_in_run(
     Jobs are submitted when records and labels are there, and they are counted; before that (a dry run) all sequences
     count as known.
     """
-    known, kept = records_counted(run_folder) or (data.sequences, data.sequences)
+    known, kept, parts = records_counted(run_folder) or (data.sequences, data.sequences, None)
     return fold_size(
         known,
         kept - known,
@@ -78,11 +88,13 @@ def size_in_run(
         config["split"]["validation_share"],
         config["unknowns"]["held_out_share"],
         data.mean if per_base else 1.0,
+        parts,
     )
 
 
-def records_counted(run_folder: str | Path) -> tuple[int, int] | None:
-    """Return how many records a run can train with and how many it has, None before it has read them."""
+def records_counted(run_folder: str | Path) -> tuple[int, int, Mapping[str, int] | None] | None:
+    """Return how many records a run can train with, how many it has, and how many of the former are in each part of a
+    given split (None without one); None before it has read them."""
     path = Path(run_folder, "records", "summary.json")
     return _records(path, path.stat().st_mtime_ns) if path.is_file() else None
 
@@ -94,9 +106,9 @@ def outputs_counted(run_folder: str | Path) -> int | None:
 
 
 @lru_cache
-def _records(path: Path, _: int) -> tuple[int, int]:
+def _records(path: Path, _: int) -> tuple[int, int, Mapping[str, int] | None]:
     found = read_json(path)
-    return found["records_known"], found["records_kept"]
+    return found["records_known"], found["records_kept"], found.get("split")
 
 
 @lru_cache

@@ -275,8 +275,8 @@ def saving_engine(
     methods: Mapping[str, Mapping[str, Any]], models: int, data: DataSize, fold: FoldSize, folds: int
 ) -> Needs:
     """Return what saving an engine needs: the scores of all folds, a pool of their validation parts, and its baselines
-    (settings by method) trained on all records, one after the other; ``models`` are saved already."""
-    everything = replace(fold, train=fold.train + fold.validation + fold.scored, scored=0, validation=0)
+    (settings by method) trained on all known records, one after the other; ``models`` are saved already."""
+    everything = replace(fold, train=fold.known, scored=0, validation=0)
     made = [_baseline(method, settings, data, everything) for method, settings in methods.items()]
     experts = models + len(methods)
     crossed = experts * folds * fold.validation_cells

@@ -27,13 +27,13 @@ PAIRS = 4096
 @dataclass(frozen=True)
 class Distances:
     """Distances (0 to 1), NaN where nothing was comparable: of each asked entry to the nearest other sequence of its
-    class (``own``) and of another class (``other``, entry ``other_place``, meaningless where NaN), each (asked,);
-    between the two farthest sequences of each class, ``farthest`` (classes,)."""
+    class, ``own`` (asked,); of each class between its two farthest sequences, ``farthest``, and to the nearest sequence
+    of another class, ``between``, of class ``nearest`` (meaningless where NaN), each (classes,)."""
 
     own: np.ndarray
-    other: np.ndarray
-    other_place: np.ndarray
     farthest: np.ndarray
+    between: np.ndarray
+    nearest: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,8 @@ def distances(
     sequences: Sequence[str], label: np.ndarray, asked: np.ndarray, found: Neighbours, min_identity: float
 ) -> Distances:
     """Measure the distances of the entries ``asked`` and of their classes; ``label`` (n,) class ids of ``sequences``,
-    ``found`` their neighbours at ``min_identity`` or more. A class without an asked entry is not measured."""
+    ``found`` their neighbours at ``min_identity`` or more. Of a class without an asked entry only ``between`` is known,
+    where an asked one is near it."""
     placed = Placed.of(sequences)
     nearest = np.zeros(len(sequences), np.float32)
     rows = np.flatnonzero(found.own > 0)
@@ -130,12 +131,25 @@ def distances(
         nearest[members] = np.maximum(nearest[members], best)
         known = nearest[members][nearest[members] > 0]
         farthest[of] = 1 - min(least, float(known.min())) if len(known) else np.nan
-    other = np.zeros(found.other.shape, np.float32)
     rows, places = np.nonzero(found.other > 0)
-    other[rows, places] = placed.of_pairs(asked[rows], found.other_place[rows, places], min_identity)
-    best = other.argmax(axis=1)
-    at = np.arange(len(other))
-    return Distances(_distance(nearest[asked]), _distance(other[at, best]), found.other_place[at, best], farthest)
+    one, two = asked[rows], found.other_place[rows, places]
+    between, other = _between(label[one], label[two], placed.of_pairs(one, two, min_identity), len(farthest))
+    return Distances(_distance(nearest[asked]), farthest, _distance(between), other)
+
+
+def _between(first: np.ndarray, second: np.ndarray, alike: np.ndarray, classes: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the greatest identity of each class (classes,) with another, and which, from those of pairs of entries of
+    the classes ``first`` and ``second`` (pairs,); 0 where there is none.
+
+    A pair counts for both: its other entry may have its places for neighbours filled with those that seem nearer before
+    the overlap is looked at.
+    """
+    one, two, both = np.r_[first, second], np.r_[second, first], np.r_[alike, alike]
+    # What is written last stays: the most alike, and of equal ones what an entry of the class found itself.
+    order = np.argsort(-both, kind="stable")[::-1]
+    best, other = np.zeros(classes, np.float32), np.zeros(classes, np.int64)
+    best[one[order]], other[one[order]] = both[order], two[order]
+    return best, other
 
 
 def _distance(identities: np.ndarray) -> np.ndarray:

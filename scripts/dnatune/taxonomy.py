@@ -100,7 +100,8 @@ def lineages(
     it raises UserError, as everything does that makes no tree: a label with two genera, a genus in two families.
 
     The records that ``flagged`` (n,) marks are of no labelled species: what they are called may be empty, or shared by
-    strangers ("unknown"), and each has a lineage of its own. They raise only where others bear the label or taxon too.
+    strangers ("unknown"), and each has a lineage of its own. They fill no cell of others, and raise only where others
+    bear the label or taxon too.
     """
     return _of_labels(_filled(source, ids, labels, ranks, empty, flagged)[0])
 
@@ -128,7 +129,8 @@ def _filled(
     _refuse_contradictions(source, table, columns, names)
     for place, upper in enumerate(columns[1:], start=1):
         for lower in columns[:place][::-1]:
-            said = table.dropna(subset=[lower, upper]).drop_duplicates([lower, upper])
+            # A flagged record's taxon may be a placeholder that strangers share: it says nothing of others.
+            said = table[~table["flagged"]].dropna(subset=[lower, upper]).drop_duplicates([lower, upper])
             said = said.drop_duplicates(lower, keep=False).set_index(lower)[upper]
             table[upper] = table[upper].where(table[upper].notna(), table[lower].map(said))
         table[upper] = table[upper].where(table[upper].notna(), None)

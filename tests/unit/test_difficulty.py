@@ -142,6 +142,22 @@ def test_sequences_of_shifted_regions_are_compared_where_they_overlap(tmp_path):
     assert species.loc["Q", "between_min"] == pytest.approx(expected, abs=1e-6)
 
 
+def test_a_pair_counts_for_both_of_its_names(tmp_path):
+    # Q is P where they overlap, 450 of 650 bases; four of R, 2 % away, leave no place for Q among the nearest of P.
+    rng = np.random.default_rng(8)
+    gene = "".join(rng.choice(list("ACGT"), 1000))
+    rows = [("p0", "P", gene[:650]), ("p1", "P", changed(gene[:650], 1, rng)), ("q0", "Q", gene[200:850])]
+    rows += [(f"r{i}", "R", changed(gene[:650], 13 + i, rng)) for i in range(4)]
+    species, _, _ = measured(rows, tmp_path)
+    assert species.loc["Q", ["between_min", "nearest", "verdict"]].tolist() == [0, "P", "same"]
+    assert species.loc["P", ["between_min", "nearest", "verdict"]].tolist() == [0, "Q", "same"]
+    # Of whichever sequences are asked: no name is farther from its neighbour than that says.
+    for most in range(1, len(rows)):
+        some, _, _ = measured(rows, tmp_path, records=most)
+        for name, row in some[some["nearest"] != ""].iterrows():
+            assert some.loc[row["nearest"], "between_min"] <= row["between_min"], name
+
+
 def test_of_a_large_class_the_odd_one_out_is_found(monkeypatch, tmp_path):
     rng = np.random.default_rng(7)
     ancestor = "".join(rng.choice(list("ACGT"), 600))

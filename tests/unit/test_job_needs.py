@@ -128,9 +128,9 @@ def test_applying_packaging_and_tokens_by_hand():
 def test_the_size_of_a_fold_by_hand(tmp_path):
     # Of 1,000 known records 200 are tested; of the other 800 a tenth validates; 50 are held out, 30 are unknown.
     found = fold_size(1000, 30, 7, 5, 0.1, held_out_share=0.05, rows=3)
-    assert found == FoldSize(800, 80, 200 + 80 + 50 + 30, 7, 3)
+    assert found == FoldSize(1000, 800, 80, 200 + 80 + 50 + 30, 7, 3)
     assert (found.cells, found.validation_cells) == (360 * 3 * 7, 80 * 3 * 7)
-    assert fold_size(1000, 30, 7, 1, 0.1) == FoldSize(1000, 1000, 1030, 7), "the user's own parts"
+    assert fold_size(1000, 30, 7, 1, 0.1) == FoldSize(1000, 1000, 1000, 1030, 7), "the user's own parts"
     # In a run: all sequences and ten labels until both are counted.
     config = {"split": {"validation_share": 0.1}, "unknowns": {"held_out_share": 0.05}}
     sized = lambda: size_in_run(tmp_path, DATA, config, 5)  # noqa: E731
@@ -141,6 +141,41 @@ def test_the_size_of_a_fold_by_hand(tmp_path):
     write_json(tmp_path / "labels" / "label_map.json", {"label2id": {"a": 0, "b": 1, "c": 2}})
     assert sized() == fold_size(600, 100, 3, 5, 0.1, 0.05)
     assert size_in_run(tmp_path, DATA, config, 5, per_base=True).rows == 1000
+
+
+def counted(folder, split, kept=200_000, labels=3_000):
+    """Write what estimates read of a run of 200,000 known records, its parts ``split``."""
+    for name in ("records", "labels"):
+        (folder / name).mkdir()
+    summary = {"records_known": 200_000, "records_kept": kept, "split": split}
+    write_json(folder / "records" / "summary.json", summary)
+    write_json(folder / "labels" / "label_map.json", {"label2id": {str(i): i for i in range(labels)}})
+    return folder
+
+
+def test_of_a_given_split_the_parts_are_those_that_were_counted(tmp_path):
+    large, split = DataSize(200_000, 130_000_000, 700), {"train": 160_000, "validation": 20_000, "test": 20_000}
+    config = {"split": {"validation_share": 0.1}, "unknowns": {"held_out_share": 0.0}}
+    run = counted(tmp_path, split)
+    found = size_in_run(run, large, config, 1)
+    assert found == FoldSize(200_000, 160_000, 20_000, 40_000, 3_000)
+    # Three experts: 6 bytes of 3 x 1.2e8 scores, 45 of 3 x 6e7; 500 MB, 43 bytes of each base, 2 kB of each record.
+    three = {"naive_bayes": {}, "kmer_top_hit": {}, "vsearch_top_hit": {}}
+    assert job_needs.saving_engine(three, 0, large, found, 1).mem_mb == 17_000  # 2160 + 8100 + 500 + 5590 + 400
+    # A regression learns from all 200,000, once: 1 x (720 + 2700) + 6490 + 32 x 4096 x 3000 + 10 x 6e8, and 1 GiB.
+    alone = {"logistic_regression": {}}
+    assert job_needs.saving_engine(alone, 0, large, found, 1).mem_mb == 17_500  # 17,377
+    assert job_needs.judging(found).mem_mb == 3_500  # 500 + 25 x 1.2e8
+    # A column that was taken out of use since then says nothing of folds.
+    assert size_in_run(run, large, config, 5) == fold_size(200_000, 0, 3_000, 5, 0.1)
+
+
+def test_of_a_given_split_what_is_not_in_its_parts_is_added(tmp_path):
+    # Without validation records a tenth of training is set aside; 1,000 are unknown, 2,000 of all held out.
+    split = {"train": 180_000, "validation": 0, "test": 20_000}
+    config = {"split": {"validation_share": 0.1}, "unknowns": {"held_out_share": 0.01}}
+    found = size_in_run(counted(tmp_path, split, kept=201_000, labels=9), DATA, config, 1)
+    assert found == FoldSize(200_000, 180_000, 18_000, 18_000 + 20_000 + 1_000 + 2_000, 9)
 
 
 # marine_mix of docs/benchmarks.md, and what its jobs took: MB at most, and seconds of a CPU.
@@ -176,7 +211,7 @@ def test_memory_is_what_was_measured_and_half_as_much_again(job):
 
 def test_memory_of_judging_so_many_and_of_a_model_with_so_many_names():
     # 24,000 x 3,200 judged: 1.36 GiB. nt-mini on marine_mix: 3,216 MiB, and 2,500 MB for few names.
-    assert 1.5 * 1460 <= job_needs.judging(FoldSize(0, 0, 24_000, 3_200)).mem_mb <= 4 * 1460
+    assert 1.5 * 1460 <= job_needs.judging(FoldSize(0, 0, 0, 24_000, 3_200)).mem_mb <= 4 * 1460
     settings = model_settings({"epochs": 1}, resources={"gpu": 0, "nodes": 1, "threads": 1})
     mini = builtin_size({})
     few, many = (job_needs.training(settings, mini, MARINE, 5, cells=c).mem_mb for c in (0, OF_MARINE.cells))

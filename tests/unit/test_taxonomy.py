@@ -101,6 +101,14 @@ def test_empty_ranks_of_flagged_records_are_filled_from_taxa_and_not_from_placeh
         read([*KNOWN, rows[0]], flagged={"u1"})
 
 
+def test_what_one_flagged_record_says_fills_in_no_other():
+    # The placeholder stands in one family only, as a name would; nor does it say more where a species bears it.
+    rows = [("u3", "unknown", "unknown", "G"), ("u4", "unknown", "unknown", "")]
+    assert flagged_ones(rows, "unassigned") == {"u3": ["unknown", "G"], "u4": ["unknown", None]}
+    placed = [("1", "a", "unknown", ""), ("2", "b", "B", "G"), ("u", "", "unknown", "F")]
+    assert read(placed, empty="unassigned", flagged={"u"}) == {"a": ["unknown", None], "b": ["B", "G"]}
+
+
 @pytest.mark.parametrize(
     ("row", "sentence"),
     [
