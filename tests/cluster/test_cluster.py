@@ -1,8 +1,8 @@
 """On a real SLURM cluster: a run gives what it gives on one machine, whatever happens to its jobs.
 
 Each disturbance stops a training job in its middle (SIGSTOP), so that it strikes before the job has ended however fast
-the machine is. Afterwards the metrics are those of a run that nothing disturbed, and no fold was trained from the start
-again. (That a run on the cluster comes to its report, the first test shows.)
+the machine is. Afterwards the report is there, the metrics are those of a run that nothing disturbed, and no fold was
+trained from the start again.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 
 EPOCHS = 40
 METRICS = "metrics.tsv"
+REPORT = "report/report.html"
 
 
 @pytest.fixture(scope="module")
@@ -103,6 +104,7 @@ def log_of(run: Run, job: Job) -> str:
 
 def check_the_end(run: Run, undisturbed: Run, job: Job | None) -> None:
     """Compare with the undisturbed run; the disturbed job went on from where it was."""
+    assert (run.results / REPORT).is_file()
     assert (run.results / METRICS).read_bytes() == (undisturbed.results / METRICS).read_bytes()
     if job is not None:
         resumed = re.findall(r"goes on from step (\d+)", log_of(run, job))
@@ -146,7 +148,7 @@ def test_a_whole_run_gives_what_it_gives_here_with_one_gpu_per_job(cluster, tmp_
     there.directory.mkdir()
     cluster.finish(cluster.start(there))
     make_here(here, here.file(METRICS))
-    assert (there.results / "report/report.html").is_file()
+    assert (there.results / REPORT).is_file()
     assert (there.results / METRICS).read_bytes() == (here.results / METRICS).read_bytes()
     assert sorted(p.name for p in (there.results / "final").iterdir()) == ["full", "lora"]
 
@@ -165,7 +167,7 @@ def test_a_whole_run_gives_what_it_gives_here_with_one_gpu_per_job(cluster, tmp_
 
 
 def test_a_preempted_job_goes_on(cluster, run, undisturbed):
-    process = cluster.start(run, run.file(METRICS))
+    process = cluster.start(run, run.file(REPORT))
     job = stop_in_the_middle(cluster, run, process)
     cluster.slurm("sbatch", "-p", "high", "--gpus=2", "-t", "1", "-o", "/dev/null", "--wrap", "sleep 5")
     saved = wait_until_it_has_saved(cluster, run, job)
@@ -178,7 +180,7 @@ def test_a_preempted_job_goes_on(cluster, run, undisturbed):
 
 
 def test_a_job_that_runs_out_of_time_saves_and_goes_on_with_more(cluster, run, undisturbed):
-    process = cluster.start(run, run.file(METRICS))
+    process = cluster.start(run, run.file(REPORT))
     job = stop_in_the_middle(cluster, run, process)
     cluster.slurm("scontrol", "update", f"JobId={job.number}", "TimeLimit=2")  # SLURM tells it within half a minute
     saved = wait_until_it_has_saved(cluster, run, job)
@@ -207,7 +209,7 @@ def test_a_job_killed_for_memory_is_repeated_with_more(cluster, run, undisturbed
     (tmp_path / "hungry" / "sitecustomize.py").write_text(HUNGRY)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path / "hungry"))
     run.config["models"]["full"]["resources"]["mem_mb"] = 1500  # enough, but for the hungry one
-    process = cluster.start(run, run.file(METRICS))
+    process = cluster.start(run, run.file(REPORT))
     job = stop_in_the_middle(cluster, run, process)
     training = cluster.training_process(run, job)
     training.send_signal(signal.SIGUSR2)
@@ -225,7 +227,7 @@ def test_a_job_killed_for_memory_is_repeated_with_more(cluster, run, undisturbed
 
 
 def test_a_controller_that_is_away_for_a_minute_costs_nothing(cluster, run, undisturbed):
-    process = cluster.start(run, run.file(METRICS), guard=True)
+    process = cluster.start(run, run.file(REPORT), guard=True)
     job = stop_in_the_middle(cluster, run, process)
     stopped = cluster.training_process(run, job)
     cluster.command("kill-ctld")
@@ -240,7 +242,7 @@ def test_a_controller_that_is_away_for_a_minute_costs_nothing(cluster, run, undi
 def test_a_killed_snakemake_finds_its_running_jobs_again(cluster, run, undisturbed):
     # One GPU is taken, so that one fold runs and the other is in the queue.
     blocker = cluster.slurm("sbatch", "--parsable", "-p", "gpu", "--gpus=1", "-o", "/dev/null", "--wrap", "sleep 3000")
-    process = cluster.start(run, run.file(METRICS))
+    process = cluster.start(run, run.file(REPORT))
     job = stop_in_the_middle(cluster, run, process)
     (queued,) = (j for j in cluster.jobs(run, "train") if j.number != job.number)
     assert queued.state == "PENDING"
@@ -250,7 +252,7 @@ def test_a_killed_snakemake_finds_its_running_jobs_again(cluster, run, undisturb
     assert re.search(rf"^ +{queued.work[-1]} queued\n +job {queued.number}$", seen, re.M), seen
     kill_group(process)
     assert "Snakemake is gone and 2 of its jobs are still in SLURM" in " ".join(cluster.status(run).split())
-    guarded = cluster.start(run, run.file(METRICS), guard=True)
+    guarded = cluster.start(run, run.file(REPORT), guard=True)
     cluster.wait_for(lambda: "waiting for jobs of an earlier run" in said(run), "the guard to find the jobs")
     cluster.training_process(run, job).send_signal(signal.SIGCONT)
     cluster.slurm("scancel", blocker.strip())
@@ -262,7 +264,7 @@ def test_a_killed_snakemake_finds_its_running_jobs_again(cluster, run, undisturb
 
 
 def test_a_job_whose_node_goes_down_goes_on(cluster, run, undisturbed):
-    process = cluster.start(run, run.file(METRICS))
+    process = cluster.start(run, run.file(REPORT))
     job = stop_in_the_middle(cluster, run, process)
     cluster.cut_the_power()
     cluster.wait_for(lambda: cluster.jobs(run, job.work)[0].state == "PENDING", "the job to be back in the queue")
@@ -274,7 +276,7 @@ def test_a_job_whose_node_goes_down_goes_on(cluster, run, undisturbed):
 def test_a_job_on_two_nodes_that_is_told_to_end_saves_and_goes_on(cluster, run, undisturbed):
     # The cluster has one node with GPUs: each process has a CPU.
     run.config["models"]["full"]["resources"].update(gpu=0, nodes=2)
-    process = cluster.start(run, run.file(METRICS), "--set-resources", "train:slurm_partition=high")
+    process = cluster.start(run, run.file(REPORT), "--set-resources", "train:slurm_partition=high")
     job = stop_in_the_middle(cluster, run, process)
     cluster.slurm("scancel", "--signal=TERM", job.number)  # as before its time limit
     cluster.training_process(run, job).send_signal(signal.SIGCONT)
@@ -293,7 +295,7 @@ def test_a_job_on_two_nodes_that_is_told_to_end_saves_and_goes_on(cluster, run, 
 
 def test_a_job_preempted_for_good_is_repeated_by_the_guard(cluster, run, undisturbed):
     # In this partition preemption cancels: for Snakemake such a job never ends.
-    arguments = (run.file(METRICS), "--set-resources", "train:slurm_partition=scav")
+    arguments = (run.file(REPORT), "--set-resources", "train:slurm_partition=scav")
     process = cluster.start(run, *arguments, guard=True)
     job = stop_in_the_middle(cluster, run, process)
     cluster.slurm("sbatch", "-p", "gpu", "--gpus=2", "-t", "1", "-o", "/dev/null", "--wrap", "sleep 5")
@@ -306,9 +308,9 @@ def test_a_job_preempted_for_good_is_repeated_by_the_guard(cluster, run, undistu
 
 
 def test_the_guard_leaves_a_living_snakemake_alone_and_says_how_it_stands(cluster, run):
-    process = cluster.start(run, run.file(METRICS))
+    process = cluster.start(run, run.file(REPORT))
     job = stop_in_the_middle(cluster, run, process)
-    guard = cluster.start(run, run.file(METRICS), guard=True)
+    guard = cluster.start(run, run.file(REPORT), guard=True)
     assert guard.wait(PATIENCE) == 1
     assert f"Process {process.pid}: found a Snakemake that still works in this folder" in said(run)
     assert process.poll() is None
