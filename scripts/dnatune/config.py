@@ -10,6 +10,7 @@ import math
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 import yaml
@@ -325,10 +326,10 @@ def check_writable(folder: str | Path) -> None:
     """Raise UserError if results cannot be written under ``folder`` (its nearest existing parent counts)."""
     folder = Path(folder)
     existing = next((p for p in [folder, *folder.absolute().parents] if p.exists()), Path("/"))
-    probe = existing / ".dnatune-write-test"
     try:
-        probe.touch()
-        probe.unlink()
+        # Without a name of its own: on a cluster many jobs look at once, and one would remove the file of another.
+        with TemporaryFile(dir=existing):
+            pass
     except OSError as reason:
         raise UserError(
             f"The output folder {folder} cannot be written ({reason.strerror}); name another results_folder."

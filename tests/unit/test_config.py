@@ -1,6 +1,7 @@
 """The configuration: defaults filled in, every mistake one sentence that names the key."""
 
 import copy
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -282,6 +283,12 @@ def test_output_folder_that_cannot_be_written(tmp_path):
     with pytest.raises(UserError, match="cannot be written"):
         config.check_writable(tmp_path / "file" / "results")
     config.check_writable(tmp_path / "results" / "run")
+
+
+def test_many_jobs_of_a_cluster_look_at_one_folder_at_a_time(tmp_path):
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(config.check_writable, [tmp_path] * 2000))
+    assert list(tmp_path.iterdir()) == []
     assert not (tmp_path / "results").exists()
 
 
