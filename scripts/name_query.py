@@ -6,7 +6,7 @@ import torch
 
 import dnatune.offline  # noqa: F401 (before transformers)
 from dnatune import files
-from dnatune.engine import predictor
+from dnatune.engine import naming_model
 from dnatune.errors import UserError
 from dnatune.job import job
 from dnatune.prediction import prediction_tables
@@ -19,18 +19,15 @@ with job(snakemake) as log:
     params, given = snakemake.params, snakemake.input
     torch.set_num_threads(snakemake.threads)
     kind = task(**params.task)
-    name = best_model(read_table(given.metrics), list(params.models), kind)
-    why = f"best {kind.best_by} on validation of {len(params.models)} saved models"
-    for engine in params.engines:
-        if name is None:
-            name, why = engine, "no language model is saved"
-        elif predictor([files.read_json(path) for path in given.runs], engine, name) == engine:
-            name, why = engine, f"its log loss on validation is not above that of {name}"
-    if params.wanted:
-        name, why = params.wanted, "predict_with"
     folders = {Path(folder).name: folder for folder in given.models}
-    if name not in folders:
-        raise UserError(f"predict_with: '{name}' was not saved, since fewer than two of its experts can run here.")
+    if params.wanted and params.wanted not in folders:
+        raise UserError(
+            f"predict_with: '{params.wanted}' was not saved, since fewer than two of its experts can run here."
+        )
+    best = best_model(read_table(given.metrics), list(params.models), kind)
+    runs = [files.read_json(path) for path in given.runs]
+    name = naming_model(runs, params.engines, params.models, best, params.wanted)
+    why = "predict_with" if params.wanted else f"by {kind.best_by} and, for an engine, log loss on validation"
     log.info("naming with %s (%s)", name, why)
     saved = open_saved(folders[name], snakemake.threads)
     tables = prediction_tables(given.query, saved, params.filter, params.top_k)

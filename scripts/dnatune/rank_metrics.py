@@ -54,15 +54,14 @@ def known_figures(test: Judged, settings: EvaluationSettings) -> pd.DataFrame:
         taxa = taxonomy.of_label[rank][test.scores.label]
         named, right = test.answer.named(rank), test.answer.taxa[rank] == taxa
         truth = _trained_or_not(taxa, rank, settings)
-        stated = named & (truth != UNSTATED)
-        found = {"named": named.mean(), "named_right": right[stated].mean() if stated.any() else np.nan}
-        found |= _errors(named, right, truth)
+        found = _named(named, right, truth) | _errors(named, right, truth)
         values |= {at(metric, taxonomy.ranks[rank]): value for metric, value in found.items()}
     return tidy(values)
 
 
-def _named(named: np.ndarray, right: np.ndarray) -> dict[str, float]:
-    return {"named": named.mean(), "named_right": right[named].mean() if named.any() else np.nan}
+def _named(named: np.ndarray, right: np.ndarray, truth: np.ndarray) -> dict[str, float]:
+    stated = named & (truth != UNSTATED)
+    return {"named": named.mean(), "named_right": right[stated].mean() if stated.any() else np.nan}
 
 
 def _errors(named: np.ndarray, right: np.ndarray, truth: np.ndarray) -> dict[str, float]:
@@ -117,7 +116,7 @@ def unknown_figures(unknown: Judged, settings: EvaluationSettings) -> pd.DataFra
             if rank:
                 values["records"] = int(trained.sum())
             if trained.any():
-                values |= {"accuracy": right[trained].mean(), **_named(named[trained], right[trained])}
+                values |= {"accuracy": right[trained].mean(), **_named(named[trained], right[trained], truth[trained])}
             at_rank = {at(metric, taxonomy.ranks[rank]): value for metric, value in values.items()}
             tables.append(tidy(at_rank).assign(**{"class": kind}))
     return pd.concat(tables, ignore_index=True).assign(split="unknown", stage="calibrated")

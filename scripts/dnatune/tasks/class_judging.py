@@ -96,8 +96,14 @@ class ClassJudging(Judging):
         taxa of its closest relative."""
         said = rejection.columns(predicted, evidence, calibrator.get("rejection"))
         if "known" in said and "ranks" in calibrator:
-            answer = final_answer(calibrator, predicted, evidence)
-            table = table.assign(**rank_columns(calibrator["ranks"], answer, table["label"].tolist()))
+            # Of all others ``predictions`` has said it already.
+            rows = np.flatnonzero(said["known"] == "no")
+            answer = final_answer(calibrator, predicted[rows], evidence if evidence is None else evidence[rows])
+            told = rank_columns(calibrator["ranks"], answer, table["label"].iloc[rows].tolist())
+            columns = {name: table[name].to_numpy(copy=True) for name in told}
+            for name, column in columns.items():
+                column[rows] = told[name]
+            table = table.assign(**columns)
         return table.join(said)
 
     def predictions(
